@@ -1,0 +1,72 @@
+//! The crate's error type.
+//!
+//! Every check of the crate makes one of these, so that tests can match on the
+//! kind, and hands it to the caller as a [`candle_core::Error`]: code that uses
+//! the crate sees one error type, candle's.
+
+use candle_core::{DType, DeviceLocation};
+
+/// What was wrong with a call. Each message says what was expected and what was got.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor has another number of dimensions than the operation needs.
+    #[error("{tensor}: expected {expected} dimensions {layout}, got {got} dimensions {shape:?}")]
+    Rank {
+        tensor: &'static str,
+        expected: usize,
+        /// The expected dimensions by name, `(B, H, L)` for example.
+        layout: &'static str,
+        got: usize,
+        shape: Vec<usize>,
+    },
+    /// A tensor has the right number of dimensions, but not the right sizes.
+    #[error("{tensor}: expected shape {expected}, got {got:?}")]
+    Shape {
+        tensor: &'static str,
+        expected: String,
+        got: Vec<usize>,
+    },
+    /// A tensor has a dtype that the operation does not take.
+    #[error("{tensor}: expected dtype {expected}, got {got:?}")]
+    DType {
+        tensor: &'static str,
+        expected: String,
+        got: DType,
+    },
+    /// A tensor lies on another device than the plan or the other tensors.
+    #[error("{tensor}: expected a tensor on {expected:?}, got one on {got:?}")]
+    Device {
+        tensor: &'static str,
+        expected: DeviceLocation,
+        got: DeviceLocation,
+    },
+    /// A number is outside the range that the operation takes.
+    #[error("{quantity}: expected {expected}, got {got}")]
+    OutOfRange {
+        quantity: &'static str,
+        expected: String,
+        got: String,
+    },
+    /// The operation exists, but not on this device.
+    #[error("{operation} is not implemented on {device}: {advice}")]
+    NotOnDevice {
+        operation: &'static str,
+        device: &'static str,
+        advice: &'static str,
+    },
+    /// A configuration, a weight file or a text input does not hold what it should.
+    #[error("{source_name}: expected {expected}, got {got}")]
+    Malformed {
+        /// The file or field.
+        source_name: String,
+        expected: String,
+        got: String,
+    },
+}
+
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        candle_core::Error::wrap(error)
+    }
+}

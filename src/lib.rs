@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod conv;
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod depthwise;
+mod error;
+pub mod models;
+
+pub use error::Error;
