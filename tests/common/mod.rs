@@ -24,8 +24,7 @@ pub fn golden(name: &str) -> HashMap<String, Tensor> {
 /// Reads `tests/data/NAME` as JSON.
 pub fn golden_json(name: &str) -> serde_json::Value {
     let path = data_dir().join(name);
-    let text =
-        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap()
 }
 
@@ -38,7 +37,9 @@ pub fn devices() -> Vec<Device> {
     if cfg!(feature = "cuda") {
         match Device::new_cuda(0) {
             Ok(gpu) => devices.push(gpu),
-            Err(e) if required => panic!("FLASHFFTCONV_REQUIRE_GPU is set, but there is no GPU: {e}"),
+            Err(e) if required => {
+                panic!("FLASHFFTCONV_REQUIRE_GPU is set, but there is no GPU: {e}")
+            }
             Err(e) => eprintln!("skipped on the GPU: {e}"),
         }
     } else if required {

@@ -1,1 +1,8 @@
-//! TODO
+//! Layers that several long-convolution models share.
+
+mod filter_tables;
+mod implicit_filter;
+mod layer_norm;
+
+pub use implicit_filter::{FilterNormalization, ImplicitFilter, ImplicitFilterConfig};
+pub use layer_norm::LayerNorm;
