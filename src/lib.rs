@@ -8,4 +8,5 @@ mod depthwise;
 mod error;
 pub mod models;
 
+pub use depthwise::{Conv1dLayout, FlashDepthwiseConv1d};
 pub use error::Error;

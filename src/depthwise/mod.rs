@@ -1,1 +1,245 @@
-//! TODO
+//! The short depthwise convolution: every channel with its own few taps.
+
+mod geometry;
+mod operation;
+
+pub(crate) use geometry::Correlation;
+
+use crate::Error;
+use candle_core::{DType, Module, Result, Tensor};
+use geometry::Padding;
+use operation::{Depthwise, DepthwiseWithBias};
+
+/// The order of the dimensions of a short convolution's input and output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Conv1dLayout {
+    /// `(B, H, L)`: batch, channels, sequence length; samples of a channel are neighbours.
+    Bhl,
+    /// `(B, L, H)`: batch, sequence length, channels; channels of a sample are neighbours.
+    Blh,
+}
+
+impl Conv1dLayout {
+    /// The dimensions by name, as error messages print them.
+    fn name(self) -> &'static str {
+        match self {
+            Conv1dLayout::Bhl => "(B, H, L)",
+            Conv1dLayout::Blh => "(B, L, H)",
+        }
+    }
+}
+
+/// A depthwise convolution over the sequence, with a few taps for each channel.
+///
+/// `y[b, h, t] = bias[h] + Σ_j weight[h, j] · x[b, h, t + j − padding]`, with `x`
+/// zero outside of its `L` samples: the cross-correlation that
+/// [`Tensor::conv1d`] computes with as many groups as channels.
+///
+/// | | shape | dtype |
+/// |---|---|---|
+/// | `weight` | `(H, K)` or `(H, 1, K)`, `K ≥ 1` | f32, f16, bf16, f64 |
+/// | `bias` | `(H,)` | f32, f16, bf16, f64 |
+/// | `x` | `(B, H, L)` or `(B, L, H)` | f32, f16, bf16, f64 |
+/// | `y` | `(B, H, L')` or `(B, L', H)`, `L' = L + 2 · padding − K + 1` | that of `x` |
+///
+/// `x` need not have the dtype of `weight`. Sums are accumulated in f32, in f64
+/// where `x` is f64. The last dimension of `x` is read in place however the
+/// others are strided; any other view is made contiguous first.
+///
+/// Differentiable in `x`, `weight` and `bias`; each gradient has the dtype and
+/// shape of what it belongs to, and is bit-identical from call to call.
+///
+/// In PyTorch: `torch.nn.functional.conv1d(x, weight[:, None], bias, padding=padding, groups=H)`.
+///
+/// ```
+/// use candle_core::{Device, Module, Tensor};
+/// use candle_flashfftconv::{Conv1dLayout, FlashDepthwiseConv1d};
+///
+/// let device = Device::Cpu;
+/// let weight = Tensor::new(&[[1f32, 10., 100.]], &device)?; // one channel, three taps
+/// let x = Tensor::new(&[[[1f32, 2., 3., 4.]]], &device)?; // (B, H, L) = (1, 1, 4)
+///
+/// let same = FlashDepthwiseConv1d::new(weight.clone(), None, 1, Conv1dLayout::Bhl)?;
+/// assert_eq!(same.forward(&x)?.to_vec3::<f32>()?, [[[210., 321., 432., 43.]]]);
+///
+/// let causal = FlashDepthwiseConv1d::causal(weight, None, Conv1dLayout::Bhl)?;
+/// assert_eq!(causal.forward(&x)?.to_vec3::<f32>()?, [[[100., 210., 321., 432.]]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct FlashDepthwiseConv1d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    padding: Padding,
+    layout: Conv1dLayout,
+    channels: usize,
+    taps: usize,
+}
+
+impl FlashDepthwiseConv1d {
+    /// A convolution with `padding` zeros on either side of the row: the output
+    /// has `L + 2 · padding − K + 1` samples.
+    ///
+    /// # Errors
+    /// When `weight` is not a floating-point `(H, K)` or `(H, 1, K)` with `K ≥ 1`,
+    /// or `bias` is not a floating-point `(H,)` on the same device.
+    pub fn new(
+        weight: Tensor,
+        bias: Option<Tensor>,
+        padding: usize,
+        layout: Conv1dLayout,
+    ) -> Result<Self> {
+        Self::with_padding(weight, bias, Padding::Symmetric(padding), layout)
+    }
+
+    /// A convolution that looks back only: `K − 1` zeros in front, an output of
+    /// `L` samples, of which none depends on a later input. The last tap is the
+    /// current sample's.
+    ///
+    /// # Errors
+    /// Those of [`FlashDepthwiseConv1d::new`].
+    pub fn causal(weight: Tensor, bias: Option<Tensor>, layout: Conv1dLayout) -> Result<Self> {
+        Self::with_padding(weight, bias, Padding::Causal, layout)
+    }
+
+    fn with_padding(
+        weight: Tensor,
+        bias: Option<Tensor>,
+        padding: Padding,
+        layout: Conv1dLayout,
+    ) -> Result<Self> {
+        let (channels, taps) = match *weight.dims() {
+            [channels, taps] | [channels, 1, taps] => (channels, taps),
+            [_, _, _] => Err(Error::Shape {
+                tensor: "weight",
+                expected: "(H, K) or (H, 1, K)".into(),
+                got: weight.dims().to_vec(),
+            })?,
+            _ => Err(Error::Rank {
+                tensor: "weight",
+                expected: 2,
+                layout: "(H, K)",
+                got: weight.rank(),
+                shape: weight.dims().to_vec(),
+            })?,
+        };
+        if taps == 0 {
+            Err(Error::OutOfRange {
+                quantity: "taps",
+                expected: "at least 1".into(),
+                got: "0".into(),
+            })?
+        }
+        check_float("weight", &weight)?;
+        if let Some(bias) = &bias {
+            if bias.dims() != [channels] {
+                Err(Error::Shape {
+                    tensor: "bias",
+                    expected: format!("({channels},), one number a channel"),
+                    got: bias.dims().to_vec(),
+                })?
+            }
+            check_float("bias", bias)?;
+            check_device("bias", bias, &weight)?;
+        }
+        Ok(Self {
+            weight,
+            bias,
+            padding,
+            layout,
+            channels,
+            taps,
+        })
+    }
+
+    /// The taps, as they were given.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The bias, as it was given.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The order of the dimensions of input and output.
+    pub fn layout(&self) -> Conv1dLayout {
+        self.layout
+    }
+}
+
+impl Module for FlashDepthwiseConv1d {
+    /// Applies the convolution to `x`, `(B, H, L)` or `(B, L, H)` by the layout.
+    ///
+    /// # Errors
+    /// When `x` has another rank, another number of channels, an integer dtype or
+    /// another device than the weight, when the padded row is shorter than the
+    /// taps leave room for (`L + 2 · padding + 1 < K`), and on a device
+    /// that has no implementation.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let &[batch, dim1, dim2] = x.dims() else {
+            return Err(Error::Rank {
+                tensor: "x",
+                expected: 3,
+                layout: self.layout.name(),
+                got: x.rank(),
+                shape: x.dims().to_vec(),
+            }
+            .into());
+        };
+        let geometry = Correlation::new((batch, dim1, dim2), self.taps, self.padding, self.layout)?;
+        if geometry.channels != self.channels {
+            Err(Error::Shape {
+                tensor: "x",
+                expected: format!(
+                    "{} with H = {} as in the weight",
+                    self.layout.name(),
+                    self.channels
+                ),
+                got: x.dims().to_vec(),
+            })?
+        }
+        check_float("x", x)?;
+        check_device("x", x, &self.weight)?;
+
+        let x = last_dimension_contiguous(x)?;
+        match &self.bias {
+            None => x.apply_op2(&self.weight, Depthwise(geometry)),
+            Some(bias) => x.apply_op3(&self.weight, bias, DepthwiseWithBias(geometry)),
+        }
+    }
+}
+
+/// `x`, or a copy of it where neighbours in the last dimension are not neighbours in memory.
+fn last_dimension_contiguous(x: &Tensor) -> Result<Tensor> {
+    match (x.dims().last(), x.stride().last()) {
+        (Some(&size), Some(&stride)) if size > 1 && stride != 1 => x.contiguous(),
+        _ => Ok(x.clone()),
+    }
+}
+
+fn check_float(name: &'static str, tensor: &Tensor) -> std::result::Result<(), Error> {
+    match tensor.dtype() {
+        DType::F32 | DType::F16 | DType::BF16 | DType::F64 => Ok(()),
+        got => Err(Error::DType {
+            tensor: name,
+            expected: "F32, F16, BF16 or F64".into(),
+            got,
+        }),
+    }
+}
+
+fn check_device(
+    name: &'static str,
+    tensor: &Tensor,
+    other: &Tensor,
+) -> std::result::Result<(), Error> {
+    if tensor.device().same_device(other.device()) {
+        return Ok(());
+    }
+    Err(Error::Device {
+        tensor: name,
+        expected: other.device().location(),
+        got: tensor.device().location(),
+    })
+}
