@@ -8,5 +8,6 @@ mod depthwise;
 mod error;
 pub mod models;
 
+pub use conv::{FlashFftConv, PreparedConv};
 pub use depthwise::{Conv1dLayout, FlashDepthwiseConv1d};
 pub use error::Error;

@@ -1,1 +1,247 @@
-//! TODO
+//! The long convolution: its meaning, its checks and its place in candle's graph.
+
+mod check;
+mod ops;
+mod plan;
+mod prepared;
+mod recipe;
+
+pub(crate) use plan::LagWindow;
+pub use prepared::PreparedConv;
+
+use candle_core::{Device, Result, Tensor};
+use ops::{computable_kernel, consecutive, Arrangement, GatedOp, HeldKernel, KernelOp};
+use plan::Semantics;
+
+/// A long convolution of sequences with one kernel for each channel, by FFT.
+///
+/// `y[b, h, t] = out_gate[b, h, t] · Σ_j k[h, j] · (in_gate · u)[b, h, t − j]`
+///
+/// where the index `t − j` either stays in the sequence
+/// ([`FlashFftConv::causal`]) or is taken modulo an FFT size
+/// ([`FlashFftConv::new`]). The cost grows with `L·log L`, not with the
+/// number of taps.
+///
+/// * `u`, the gates and `y` have the shape `(B, H, L)`: batch, channels, sequence length.
+///   Their dtype is f32, f16, bf16 or, on the CPU, f64. Inputs may be views with any
+///   strides and offset; those whose last dimension is not contiguous are copied.
+/// * `k` has the shape `(H, Lk)` and is taken as f32, or as f64 with f64 sequences;
+///   other float dtypes are converted.
+/// * Gradients have the dtype and shape of the tensor they belong to. Second derivatives
+///   are not supported.
+/// * A skip term `bias[h] · in_gate · u` needs no extra operation: add `bias` to `k[:, 0]`.
+/// * Rows are independent: NaN or infinity in one never reaches another. Results are
+///   bit-identical from call to call.
+///
+/// # Errors
+///
+/// Every method returns a [`candle_core::Error`], made of an [`Error`](crate::Error), when a rank, shape,
+/// dtype, device or size is not what is described here.
+///
+/// # Example
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_flashfftconv::FlashFftConv;
+///
+/// let device = Device::Cpu;
+/// let u = Tensor::randn(0f32, 1.0, (2, 4, 1000), &device)?; // batch 2, 4 channels
+/// let k = Tensor::randn(0f32, 1.0, (4, 1000), &device)?;
+/// let conv = FlashFftConv::causal(1000, &device)?;
+/// let y = conv.forward(&u, &k)?;
+/// assert_eq!(y.dims(), u.dims());
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// The operation is that of FlashFFTConv (Fu, Kumbong, Nguyen, Ré, "FlashFFTConv: Efficient
+/// Convolutions for Long Sequences with Tensor Cores", ICLR 2024).
+#[derive(Debug, Clone)]
+pub struct FlashFftConv {
+    semantics: Semantics,
+    device: Device,
+}
+
+impl FlashFftConv {
+    /// The circular convolution of size `fft_size`, any from 1 to 2^24, powers of two or not.
+    ///
+    /// `u` and `k` are padded with zeros to `fft_size`, and the first `L` samples are kept:
+    /// `iFFT(FFT(u) · FFT(k))[..L]`. With `fft_size ≥ L + Lk − 1` nothing wraps around,
+    /// and the convolution is the causal one.
+    ///
+    /// # Errors
+    ///
+    /// When `fft_size` is out of range.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// let u = Tensor::new(&[[[1f32, 0.0, 0.0, 2.0]]], &Device::Cpu)?;
+    /// let k = Tensor::new(&[[1f32, 10.0]], &Device::Cpu)?;
+    /// let y = FlashFftConv::new(4, &Device::Cpu)?.forward(&u, &k)?;
+    /// // The last sample wraps around to the first.
+    /// for (got, want) in y.to_vec3::<f32>()?[0][0].iter().zip([21.0, 10.0, 0.0, 2.0]) {
+    ///     assert!((got - want).abs() < 1e-5);
+    /// }
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn new(fft_size: usize, device: &Device) -> Result<Self> {
+        check::size("fft_size", fft_size, check::MAX_FFT_SIZE)?;
+        Ok(FlashFftConv {
+            semantics: Semantics::Circular { fft_size },
+            device: device.clone(),
+        })
+    }
+
+    /// The causal convolution of sequences of up to `max_len` samples, any from 1 to 2^23.
+    ///
+    /// Always linear: nothing wraps around, whatever the lengths. `k` may have any number of
+    /// taps; those at `L` and beyond cannot matter.
+    ///
+    /// # Errors
+    ///
+    /// When `max_len` is out of range.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// let u = Tensor::new(&[[[1f32, 0.0, 0.0, 2.0]]], &Device::Cpu)?;
+    /// let k = Tensor::new(&[[1f32, 10.0]], &Device::Cpu)?;
+    /// let y = FlashFftConv::causal(4, &Device::Cpu)?.forward(&u, &k)?;
+    /// for (got, want) in y.to_vec3::<f32>()?[0][0].iter().zip([1.0, 10.0, 0.0, 2.0]) {
+    ///     assert!((got - want).abs() < 1e-5);
+    /// }
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn causal(max_len: usize, device: &Device) -> Result<Self> {
+        check::size("max_len", max_len, check::MAX_CAUSAL_LENGTH)?;
+        Ok(FlashFftConv {
+            semantics: Semantics::Causal {
+                max_length: max_len,
+            },
+            device: device.clone(),
+        })
+    }
+
+    /// `u ∗ k`, differentiable in both.
+    ///
+    /// `u` is `(B, H, L)`, `k` is `(H, Lk)`, the result has `u`'s shape and dtype.
+    ///
+    /// # Errors
+    ///
+    /// When the ranks, channels, devices or dtypes do not fit, when `L` or, in a circular
+    /// convolution, `Lk` exceeds the plan's size, or when `k` has no taps.
+    pub fn forward(&self, u: &Tensor, k: &Tensor) -> Result<Tensor> {
+        let (_, channels, length) = check::sequence("u", u, "(B, H, L)", &self.device)?;
+        self.check_kernel(k, channels, length)?;
+        self.apply(u, k, Arrangement::Plain)
+    }
+
+    /// `out_gate ⊙ ((in_gate ⊙ u) ∗ k)`, differentiable in all four.
+    ///
+    /// The gates have the shape, dtype and device of `u`, but may be broadcast views.
+    /// When `k` needs a gradient the three sequences are first copied into one tensor;
+    /// [`FlashFftConv::forward_projected`] avoids that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`FlashFftConv::forward`], and when a gate does not fit `u`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// let device = Device::Cpu;
+    /// let u = Tensor::randn(0f32, 1.0, (2, 4, 372), &device)?;
+    /// let k = Tensor::randn(0f32, 1.0, (4, 372), &device)?;
+    /// let in_gate = Tensor::randn(0f32, 1.0, (2, 4, 372), &device)?;
+    /// let out_gate = in_gate.ones_like()?;
+    /// let y = FlashFftConv::causal(372, &device)?.forward_gated(&u, &k, &in_gate, &out_gate)?;
+    /// assert_eq!(y.dims(), [2, 4, 372]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn forward_gated(
+        &self,
+        u: &Tensor,
+        k: &Tensor,
+        in_gate: &Tensor,
+        out_gate: &Tensor,
+    ) -> Result<Tensor> {
+        let (_, channels, length) = check::sequence("u", u, "(B, H, L)", &self.device)?;
+        check::gate("in_gate", in_gate, u)?;
+        check::gate("out_gate", out_gate, u)?;
+        self.check_kernel(k, channels, length)?;
+        if k.track_op() {
+            // A custom operation takes three tensors at most.
+            let z = Tensor::cat(&[out_gate, in_gate, u], 1)?;
+            return self.apply(&z, k, Arrangement::Projected);
+        }
+        let taps = computable_kernel(k, u.dtype())?;
+        consecutive(u)?.apply_op3(
+            &consecutive(in_gate)?,
+            &consecutive(out_gate)?,
+            GatedOp {
+                kernel: HeldKernel::Taps(self.semantics, taps),
+            },
+        )
+    }
+
+    /// [`FlashFftConv::forward_gated`] of `z = [out_gate | in_gate | u]`, `(B, 3H, L)`, as one
+    /// projection makes them; no copy; differentiable in `z` and `k`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`FlashFftConv::forward`], and when 3 does not divide the middle dimension of `z`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// let device = Device::Cpu;
+    /// let z = Tensor::randn(0f32, 1.0, (2, 3 * 4, 372), &device)?;
+    /// let k = Tensor::randn(0f32, 1.0, (4, 372), &device)?;
+    /// let y = FlashFftConv::causal(372, &device)?.forward_projected(&z, &k)?;
+    /// assert_eq!(y.dims(), [2, 4, 372]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn forward_projected(&self, z: &Tensor, k: &Tensor) -> Result<Tensor> {
+        let (_, channels, length) = check::projected(z, &self.device)?;
+        self.check_kernel(k, channels, length)?;
+        self.apply(z, k, Arrangement::Projected)
+    }
+
+    /// Transforms `k`, `(H, Lk)`, once for many calls. The result gives `k` no gradient.
+    ///
+    /// # Errors
+    ///
+    /// When `k`'s rank, dtype, device or number of taps is not as [`FlashFftConv::forward`] needs it.
+    pub fn prepare(&self, k: &Tensor) -> Result<PreparedConv> {
+        PreparedConv::new(self.semantics, k, &self.device)
+    }
+
+    fn check_kernel(&self, k: &Tensor, channels: usize, length: usize) -> Result<()> {
+        check::kernel(k, self.semantics, &self.device)?;
+        check::channels(k.dims(), channels)?;
+        check::length(self.semantics, length)?;
+        Ok(())
+    }
+
+    fn apply(&self, sequences: &Tensor, k: &Tensor, arrangement: Arrangement) -> Result<Tensor> {
+        consecutive(sequences)?.apply_op2(
+            &computable_kernel(k, sequences.dtype())?,
+            KernelOp {
+                semantics: self.semantics,
+                arrangement,
+            },
+        )
+    }
+}

@@ -1,0 +1,258 @@
+//! The convolution as operations of candle's graph.
+//!
+//! Candle's custom operations take up to three tensors and keep nothing for the
+//! backward pass, so there is one operation for each set of tensors:
+//! `(u, k)` and `(z, k)` with gradients for both, and, for a kernel that needs no
+//! gradient, `(u)`, `(z)` and `(u, in_gate, out_gate)`.
+
+use super::plan::{LagWindow, Semantics};
+use super::prepared::PreparedKernel;
+use super::recipe;
+use crate::cpu::convolve::{convolve, Filter, Inputs};
+use crate::cpu::element::{Compute, Element};
+use crate::cpu::rows::Rows;
+use crate::Error;
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
+};
+use std::sync::Arc;
+
+const NAME: &str = "flash-fft-conv";
+
+/// Runs `$body` with `$element` standing for the Rust type of `$dtype`.
+macro_rules! for_dtype {
+    ($dtype:expr, $element:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F32 => {
+                type $element = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $element = f64;
+                $body
+            }
+            candle_core::DType::F16 => {
+                type $element = half::f16;
+                $body
+            }
+            candle_core::DType::BF16 => {
+                type $element = half::bf16;
+                $body
+            }
+            got => Err(crate::Error::DType {
+                tensor: "u",
+                expected: "f32, f16, bf16 or f64".to_string(),
+                got,
+            }
+            .into()),
+        }
+    };
+}
+
+/// How the sequences of an operation are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrangement {
+    /// `u` alone, without gates.
+    Plain,
+    /// `z = [out_gate | in_gate | u]`.
+    Projected,
+}
+
+impl Arrangement {
+    pub(super) fn inputs<'a, E: Element>(self, rows: Rows<'a, E>) -> Inputs<'a, E> {
+        match self {
+            Arrangement::Plain => Inputs {
+                u: rows,
+                in_gate: None,
+                out_gate: None,
+            },
+            Arrangement::Projected => Inputs::projected(rows),
+        }
+    }
+}
+
+/// A kernel as the CPU receives it.
+#[derive(Clone, Copy)]
+pub(super) enum CpuKernel<'a> {
+    Taps(Semantics, &'a CpuStorage, &'a Layout),
+    Prepared(&'a PreparedKernel),
+}
+
+/// The convolution of `inputs`, as new storage of shape `(B, H, L)`.
+fn forward<E: Element>(
+    inputs: Inputs<'_, E>,
+    kernel: CpuKernel<'_>,
+) -> Result<(CpuStorage, Shape)> {
+    let (batch, channels, length) = (inputs.u.batch(), inputs.u.channels(), inputs.u.length());
+    let output = if batch == 0 || channels == 0 || length == 0 {
+        Vec::new()
+    } else {
+        let transform = <E::Compute>::transforms().get(recipe::transform_size(length));
+        match kernel {
+            CpuKernel::Taps(semantics, storage, layout) => {
+                let taps = Rows::<E::Compute>::new(storage, layout)?;
+                let window = LagWindow::new(semantics, length, taps.length());
+                convolve(inputs, &Filter::Taps(taps, window), &transform)?
+            }
+            CpuKernel::Prepared(kernel) => {
+                let spectra = kernel.spectra(&transform)?;
+                convolve(inputs, &Filter::Spectra(&spectra), &transform)?
+            }
+        }
+    };
+    Ok((
+        E::to_cpu_storage_owned(output),
+        (batch, channels, length).into(),
+    ))
+}
+
+/// `k` as the operations take it: in the dtype that `u` is computed in, rows of consecutive taps.
+pub(super) fn computable_kernel(k: &Tensor, sequence: DType) -> Result<Tensor> {
+    let k = match sequence {
+        DType::F64 => k.to_dtype(DType::F64)?,
+        _ => k.to_dtype(DType::F32)?,
+    };
+    consecutive(&k)
+}
+
+/// `t` itself if the samples of its rows are consecutive, or else a contiguous copy.
+pub(super) fn consecutive(t: &Tensor) -> Result<Tensor> {
+    match (t.stride().last(), t.dims().last()) {
+        (Some(1), _) | (_, Some(0 | 1)) => Ok(t.clone()),
+        _ => t.contiguous(),
+    }
+}
+
+pub(super) fn not_on_gpu<T>() -> Result<T> {
+    Err(Error::NotOnDevice {
+        operation: "the long convolution",
+        device: "CUDA",
+        advice: "move the tensors to the CPU",
+    }
+    .into())
+}
+
+/// `u` or `z` with `k`; differentiable in both.
+pub(super) struct KernelOp {
+    pub(super) semantics: Semantics,
+    pub(super) arrangement: Arrangement,
+}
+
+impl CustomOp2 for KernelOp {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        sequences: &CpuStorage,
+        layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let kernel = CpuKernel::Taps(self.semantics, k, k_layout);
+        for_dtype!(sequences.dtype(), E => {
+            forward(self.arrangement.inputs(Rows::<E>::new(sequences, layout)?), kernel)
+        })
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        not_on_gpu()
+    }
+}
+
+/// `u` or `z` with a prepared kernel; differentiable in the tensor.
+pub(super) struct PreparedOp {
+    pub(super) kernel: Arc<PreparedKernel>,
+    pub(super) arrangement: Arrangement,
+}
+
+impl CustomOp1 for PreparedOp {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, sequences: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let kernel = CpuKernel::Prepared(&self.kernel);
+        for_dtype!(sequences.dtype(), E => {
+            forward(self.arrangement.inputs(Rows::<E>::new(sequences, layout)?), kernel)
+        })
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        not_on_gpu()
+    }
+}
+
+/// The kernel of a [`GatedOp`], which needs no gradient.
+pub(super) enum HeldKernel {
+    Prepared(Arc<PreparedKernel>),
+    Taps(Semantics, Tensor),
+}
+
+impl HeldKernel {
+    /// Calls `body` with the kernel, whose tensor is locked meanwhile.
+    pub(super) fn with<R>(&self, body: impl FnOnce(CpuKernel<'_>) -> Result<R>) -> Result<R> {
+        match self {
+            HeldKernel::Prepared(kernel) => body(CpuKernel::Prepared(kernel)),
+            HeldKernel::Taps(semantics, taps) => {
+                let (storage, layout) = taps.storage_and_layout();
+                match &*storage {
+                    candle_core::Storage::Cpu(storage) => {
+                        body(CpuKernel::Taps(*semantics, storage, layout))
+                    }
+                    _ => not_on_gpu(),
+                }
+            }
+        }
+    }
+}
+
+/// `u`, `in_gate` and `out_gate` with a kernel that needs no gradient; differentiable in all three.
+pub(super) struct GatedOp {
+    pub(super) kernel: HeldKernel,
+}
+
+impl CustomOp3 for GatedOp {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        u: &CpuStorage,
+        u_layout: &Layout,
+        in_gate: &CpuStorage,
+        in_layout: &Layout,
+        out_gate: &CpuStorage,
+        out_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        for_dtype!(u.dtype(), E => {
+            let inputs = Inputs::<E> {
+                u: Rows::new(u, u_layout)?,
+                in_gate: Some(Rows::new(in_gate, in_layout)?),
+                out_gate: Some(Rows::new(out_gate, out_layout)?),
+            };
+            self.kernel.with(|kernel| forward(inputs, kernel))
+        })
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        not_on_gpu()
+    }
+}

@@ -1,0 +1,149 @@
+//! Convolutions with a kernel that is transformed once.
+
+use super::check;
+use super::ops::{computable_kernel, consecutive, Arrangement, GatedOp, HeldKernel, PreparedOp};
+use super::plan::{LagWindow, Semantics};
+use crate::cpu::convolve::spectra;
+use crate::cpu::element::Compute;
+use crate::cpu::right_angle::RightAngle;
+use crate::cpu::rows::Rows;
+use crate::cpu::spectra::{Spectra, SpectrumCache};
+use candle_core::{Device, Module, Result, Storage, Tensor};
+use std::sync::Arc;
+
+/// A long convolution with a fixed kernel, whose spectrum is computed once and kept.
+///
+/// Made by [`FlashFftConv::prepare`](super::FlashFftConv::prepare); for inference and for
+/// training with a frozen kernel. All methods are differentiable in their
+/// arguments, none in the kernel. Cloning is cheap and shares the spectra.
+///
+/// # Memory
+///
+/// Beside the taps, a spectrum of 8 bytes (16 for f64 sequences) a channel and
+/// transform point is kept for the last two transform sizes used; the size
+/// follows from the length of the sequences and is less than 4/3 of it.
+///
+/// # Example
+///
+/// ```
+/// use candle_core::{Device, Module, Tensor};
+/// use candle_flashfftconv::{FlashFftConv, PreparedConv};
+///
+/// let device = Device::Cpu;
+/// let kernel = Tensor::new(&[[1f32, 0.5]], &device)?; // one channel, two taps
+/// let prepared: PreparedConv = FlashFftConv::causal(1024, &device)?.prepare(&kernel)?;
+///
+/// let u = Tensor::new(&[[[1f32, 2.0, 3.0]]], &device)?;
+/// let y = prepared.forward(&u)?.to_vec3::<f32>()?;
+/// for (got, want) in y[0][0].iter().zip([1.0, 2.5, 4.0]) {
+///     assert!((got - want).abs() < 1e-6);
+/// }
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct PreparedConv {
+    kernel: Arc<PreparedKernel>,
+    device: Device,
+}
+
+impl std::fmt::Debug for PreparedConv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreparedConv")
+            .field("semantics", &self.kernel.semantics)
+            .field("kernel", &self.kernel.taps.shape())
+            .field("device", &self.device.location())
+            .finish()
+    }
+}
+
+impl PreparedConv {
+    pub(super) fn new(semantics: Semantics, k: &Tensor, device: &Device) -> Result<Self> {
+        check::kernel(k, semantics, device)?;
+        let taps = computable_kernel(&k.detach(), k.dtype())?;
+        // Detached from the caller's memory, so that a later change of it cannot
+        // make spectra of different sizes disagree.
+        let taps = taps.force_contiguous()?;
+        Ok(PreparedConv {
+            kernel: Arc::new(PreparedKernel {
+                semantics,
+                taps,
+                cache: SpectrumCache::default(),
+            }),
+            device: device.clone(),
+        })
+    }
+
+    /// `out_gate ⊙ ((in_gate ⊙ u) ∗ k)` of tensors of shape `(B, H, L)`.
+    ///
+    /// See [`FlashFftConv::forward_gated`](super::FlashFftConv::forward_gated).
+    pub fn forward_gated(&self, u: &Tensor, in_gate: &Tensor, out_gate: &Tensor) -> Result<Tensor> {
+        let (_, channels, length) = check::sequence("u", u, "(B, H, L)", &self.device)?;
+        check::gate("in_gate", in_gate, u)?;
+        check::gate("out_gate", out_gate, u)?;
+        self.check_sizes(channels, length)?;
+        consecutive(u)?.apply_op3(
+            &consecutive(in_gate)?,
+            &consecutive(out_gate)?,
+            GatedOp {
+                kernel: HeldKernel::Prepared(self.kernel.clone()),
+            },
+        )
+    }
+
+    /// [`PreparedConv::forward_gated`] of `z = [out_gate | in_gate | u]`, `(B, 3H, L)`, without a copy.
+    ///
+    /// See [`FlashFftConv::forward_projected`](super::FlashFftConv::forward_projected).
+    pub fn forward_projected(&self, z: &Tensor) -> Result<Tensor> {
+        let (_, channels, length) = check::projected(z, &self.device)?;
+        self.check_sizes(channels, length)?;
+        self.apply(z, Arrangement::Projected)
+    }
+
+    fn check_sizes(&self, channels: usize, length: usize) -> Result<()> {
+        check::channels(self.kernel.taps.dims(), channels)?;
+        check::length(self.kernel.semantics, length)?;
+        Ok(())
+    }
+
+    fn apply(&self, sequences: &Tensor, arrangement: Arrangement) -> Result<Tensor> {
+        consecutive(sequences)?.apply_op1(PreparedOp {
+            kernel: self.kernel.clone(),
+            arrangement,
+        })
+    }
+}
+
+impl Module for PreparedConv {
+    /// `u ∗ k` of `u`, `(B, H, L)`.
+    ///
+    /// See [`FlashFftConv::forward`](super::FlashFftConv::forward).
+    fn forward(&self, u: &Tensor) -> Result<Tensor> {
+        let (_, channels, length) = check::sequence("u", u, "(B, H, L)", &self.device)?;
+        self.check_sizes(channels, length)?;
+        self.apply(u, Arrangement::Plain)
+    }
+}
+
+/// What the clones of a [`PreparedConv`] and its operations share.
+pub(super) struct PreparedKernel {
+    pub(super) semantics: Semantics,
+    /// `(H, Lk)`, contiguous, f32 or f64.
+    taps: Tensor,
+    cache: SpectrumCache,
+}
+
+impl PreparedKernel {
+    /// The spectra of all channels for one transform on the CPU.
+    pub(super) fn spectra<T: Compute>(&self, transform: &RightAngle<T>) -> Result<Arc<Spectra<T>>> {
+        self.cache.get(transform, || {
+            let taps = self.taps.to_dtype(T::DTYPE)?;
+            let (storage, layout) = taps.storage_and_layout();
+            let Storage::Cpu(storage) = &*storage else {
+                return super::ops::not_on_gpu();
+            };
+            let rows = Rows::<T>::new(storage, layout)?;
+            let window = LagWindow::new(self.semantics, transform.size(), rows.length());
+            Ok(spectra(rows, &window, transform))
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! The forward pass: every row is read once, transformed in scratch memory and written once.
+
+use super::element::{Compute, Element};
+use super::right_angle::RightAngle;
+use super::rows::Rows;
+use super::signal::{GatedOutput, GatedRow, Kernel};
+use crate::conv::LagWindow;
+use crate::Error;
+use candle_core::Result;
+use rayon::prelude::*;
+use rustfft::num_complex::Complex;
+
+/// The tensors of a convolution: `u` and the gates have the same shape.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a, E> {
+    pub(crate) u: Rows<'a, E>,
+    pub(crate) in_gate: Option<Rows<'a, E>>,
+    pub(crate) out_gate: Option<Rows<'a, E>>,
+}
+
+impl<'a, E: Element> Inputs<'a, E> {
+    /// Splits `z = [out_gate | in_gate | u]`, `(B, 3H, L)`.
+    pub(crate) fn projected(z: Rows<'a, E>) -> Self {
+        Inputs {
+            u: z.channel_group(2, 3),
+            in_gate: Some(z.channel_group(1, 3)),
+            out_gate: Some(z.channel_group(0, 3)),
+        }
+    }
+
+    pub(crate) fn gated_input(&self, batch: usize, channel: usize) -> GatedRow<'a, E> {
+        GatedRow {
+            samples: self.u.row(batch, channel),
+            gate: self.in_gate.map(|gate| gate.row(batch, channel)),
+        }
+    }
+
+    pub(crate) fn out_gate_row(&self, batch: usize, channel: usize) -> Option<&'a [E]> {
+        self.out_gate.map(|gate| gate.row(batch, channel))
+    }
+}
+
+/// The kernel of a convolution.
+pub(crate) enum Filter<'a, T> {
+    /// Taps `(H, Lk)`, transformed when they are needed.
+    Taps(Rows<'a, T>, LagWindow),
+    /// One spectrum for each channel.
+    Spectra(&'a [Vec<Complex<T>>]),
+}
+
+impl<T: Compute> Filter<'_, T> {
+    /// The spectrum of a channel, in `buffer` if it has to be computed.
+    pub(crate) fn spectrum<'b>(
+        &'b self,
+        channel: usize,
+        transform: &RightAngle<T>,
+        buffer: &'b mut [Complex<T>],
+        scratch: &mut [Complex<T>],
+    ) -> &'b [Complex<T>] {
+        match self {
+            Filter::Spectra(spectra) => spectra.get(channel).map(Vec::as_slice).unwrap_or(&[]),
+            Filter::Taps(taps, window) => {
+                kernel_spectrum(taps.row(0, channel), window, transform, buffer, scratch);
+                buffer
+            }
+        }
+    }
+}
+
+fn kernel_spectrum<T: Compute>(
+    taps: &[T],
+    window: &LagWindow,
+    transform: &RightAngle<T>,
+    spectrum: &mut [Complex<T>],
+    scratch: &mut [Complex<T>],
+) {
+    let size = transform.size();
+    let kernel = Kernel {
+        taps,
+        window,
+        size,
+        scale: T::rounded(1.0 / size as f64),
+    };
+    transform.analyse(&kernel, spectrum, scratch);
+}
+
+/// The spectra of all channels of a kernel `(H, Lk)`.
+pub(crate) fn spectra<T: Compute>(
+    taps: Rows<'_, T>,
+    window: &LagWindow,
+    transform: &RightAngle<T>,
+) -> Vec<Vec<Complex<T>>> {
+    (0..taps.channels())
+        .into_par_iter()
+        .map(|channel| {
+            let mut spectrum = vec![Complex::new(T::zero(), T::zero()); transform.size()];
+            let mut scratch = T::pool().take(transform.scratch());
+            kernel_spectrum(
+                taps.row(0, channel),
+                window,
+                transform,
+                &mut spectrum,
+                &mut scratch,
+            );
+            spectrum
+        })
+        .collect()
+}
+
+/// `out_gate ⊙ ((in_gate ⊙ u) ∗ k)`, contiguous `(B, H, L)`.
+pub(crate) fn convolve<E: Element>(
+    inputs: Inputs<'_, E>,
+    filter: &Filter<'_, E::Compute>,
+    transform: &RightAngle<E::Compute>,
+) -> Result<Vec<E>> {
+    let (channels, length) = (inputs.u.channels(), inputs.u.length());
+    let mut output = E::zeros(element_count(&inputs.u)?);
+    by_channel(&mut output, channels, length)
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(channel, mut rows)| {
+            let size = transform.size();
+            let mut kernel_memory = <E::Compute>::pool().take(size + transform.scratch());
+            let (buffer, scratch) = kernel_memory.split_at_mut(size);
+            let spectrum = filter.spectrum(channel, transform, buffer, scratch);
+            let one_row = |(batch, output): (usize, &mut &mut [E])| {
+                let mut memory = <E::Compute>::pool().take(size + transform.scratch());
+                let (buffer, scratch) = memory.split_at_mut(size);
+                transform.analyse(&inputs.gated_input(batch, channel), buffer, scratch);
+                for (value, &factor) in buffer.iter_mut().zip(spectrum) {
+                    *value = *value * factor;
+                }
+                let mut sink = GatedOutput {
+                    gate: inputs.out_gate_row(batch, channel),
+                    output,
+                };
+                transform.synthesise(buffer, &mut sink, scratch);
+            };
+            if channels < 4 * rayon::current_num_threads() {
+                rows.par_iter_mut().enumerate().for_each(one_row);
+            } else {
+                rows.iter_mut().enumerate().for_each(one_row);
+            }
+        });
+    Ok(output)
+}
+
+/// The number of elements of `rows`, if an allocation can hold them.
+pub(crate) fn element_count<E: Element>(rows: &Rows<'_, E>) -> Result<usize> {
+    rows.batch()
+        .checked_mul(rows.channels())
+        .and_then(|count| count.checked_mul(rows.length()))
+        .filter(|&count| count <= isize::MAX as usize / 8)
+        .ok_or_else(|| {
+            Error::OutOfRange {
+                quantity: "elements of the output",
+                expected: format!("at most {}", isize::MAX as usize / 8),
+                got: format!("{} × {} × {}", rows.batch(), rows.channels(), rows.length()),
+            }
+            .into()
+        })
+}
+
+/// The rows of a contiguous `(B, H, L)` buffer, grouped by channel.
+pub(crate) fn by_channel<E>(
+    values: &mut [E],
+    channels: usize,
+    length: usize,
+) -> Vec<Vec<&mut [E]>> {
+    if values.is_empty() {
+        return Vec::new();
+    }
+    let batch = values.len() / (channels * length);
+    let mut grouped: Vec<Vec<&mut [E]>> =
+        (0..channels).map(|_| Vec::with_capacity(batch)).collect();
+    for item in values.chunks_mut(channels * length) {
+        for (group, row) in grouped.iter_mut().zip(item.chunks_mut(length)) {
+            group.push(row);
+        }
+    }
+    grouped
+}

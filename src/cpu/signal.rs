@@ -1,0 +1,111 @@
+//! What the transforms read and write: gated rows, kernels, gradients.
+
+use super::element::{Compute, Element};
+use super::right_angle::{Sink, Source, PIECE};
+use crate::conv::LagWindow;
+use rustfft::num_complex::Complex;
+
+/// A row of samples, times a gate where there is one, followed by zeros.
+#[derive(Clone, Copy)]
+pub(crate) struct GatedRow<'a, E> {
+    pub(crate) samples: &'a [E],
+    pub(crate) gate: Option<&'a [E]>,
+}
+
+fn piece<E>(row: &[E], start: usize, length: usize) -> &[E] {
+    let start = start.min(row.len());
+    let end = start.saturating_add(length).min(row.len());
+    &row[start..end]
+}
+
+impl<E: Element> Source<E::Compute> for GatedRow<'_, E> {
+    fn load(
+        &self,
+        start: usize,
+        weights: &[Complex<E::Compute>],
+        target: &mut [Complex<E::Compute>],
+    ) {
+        let zero = num_traits::zero::<E::Compute>();
+        let mut sample_buffer = [zero; PIECE];
+        let samples = E::widen(piece(self.samples, start, target.len()), &mut sample_buffer);
+        let (filled, rest) = target.split_at_mut(samples.len());
+        match self.gate {
+            None => {
+                for ((t, &w), &x) in filled.iter_mut().zip(weights).zip(samples) {
+                    *t = Complex::new(x * w.re, x * w.im);
+                }
+            }
+            Some(gate) => {
+                let mut gate_buffer = [zero; PIECE];
+                let gate = E::widen(piece(gate, start, samples.len()), &mut gate_buffer);
+                for (((t, &w), &x), &g) in filled.iter_mut().zip(weights).zip(samples).zip(gate) {
+                    let v = x * g;
+                    *t = Complex::new(v * w.re, v * w.im);
+                }
+            }
+        }
+        rest.fill(Complex::new(zero, zero));
+    }
+}
+
+/// An output row: real parts, times a gate where there is one, rounded to the stored dtype.
+pub(crate) struct GatedOutput<'a, 'b, E> {
+    pub(crate) gate: Option<&'a [E]>,
+    pub(crate) output: &'b mut [E],
+}
+
+impl<E: Element> Sink<E::Compute> for GatedOutput<'_, '_, E> {
+    fn store(
+        &mut self,
+        start: usize,
+        weights: &[Complex<E::Compute>],
+        values: &mut [Complex<E::Compute>],
+    ) {
+        let zero = num_traits::zero::<E::Compute>();
+        let start = start.min(self.output.len());
+        let end = start.saturating_add(values.len()).min(self.output.len());
+        let output = &mut self.output[start..end];
+        let mut real_buffer = [zero; PIECE];
+        let real = &mut real_buffer[..output.len()];
+        for ((r, &w), &v) in real.iter_mut().zip(weights).zip(values.iter()) {
+            *r = v.re * w.re + v.im * w.im;
+        }
+        if let Some(gate) = self.gate {
+            let mut gate_buffer = [zero; PIECE];
+            let gate = E::widen(piece(gate, start, real.len()), &mut gate_buffer);
+            for (r, &g) in real.iter_mut().zip(gate) {
+                *r = *r * g;
+            }
+        }
+        E::narrow(real, output);
+    }
+}
+
+/// A kernel laid out by lag: forward taps as real parts, backward taps as imaginary ones.
+pub(crate) struct Kernel<'a, T> {
+    pub(crate) taps: &'a [T],
+    pub(crate) window: &'a LagWindow,
+    /// The size of the transform.
+    pub(crate) size: usize,
+    /// The inverse transform's missing factor, `1/size`.
+    pub(crate) scale: T,
+}
+
+impl<T: Compute> Source<T> for Kernel<'_, T> {
+    fn load(&self, start: usize, weights: &[Complex<T>], target: &mut [Complex<T>]) {
+        for (i, (t, &w)) in target.iter_mut().zip(weights).enumerate() {
+            let position = start + i;
+            let forward = match position < self.window.forward {
+                true => self.taps.get(position).copied().unwrap_or_default(),
+                false => T::zero(),
+            };
+            let lag = self.size - position;
+            let backward = match self.window.backward.contains(&lag) {
+                true => self.taps.get(self.window.period - lag).copied(),
+                false => None,
+            };
+            let tap = Complex::new(forward, -backward.unwrap_or_default());
+            *t = tap * w * self.scale;
+        }
+    }
+}
