@@ -122,6 +122,16 @@ impl Correlation {
         }
     }
 
+    /// The operation that reads the output as it is.
+    pub fn identity_of_output(&self) -> Self {
+        Self {
+            input_length: self.output_length,
+            taps: 1,
+            left: 0,
+            ..*self
+        }
+    }
+
     /// The outputs that read no padding.
     pub fn interior(&self) -> Range<usize> {
         let start = self.left.max(0).unsigned_abs();

@@ -22,16 +22,19 @@ impl Accumulator for f64 {}
 pub(crate) trait Element: WithDType {
     type Accumulator: Accumulator;
 
+    /// Whether elements are summed in their own dtype, so that no conversion is needed.
+    const IN_PLACE: bool;
+
     /// Converts each element; both slices have the same length.
     fn widen(from: &[Self], to: &mut [Self::Accumulator]);
 
     /// Rounds each sum; both slices have the same length.
     fn round(from: &[Self::Accumulator], to: &mut [Self]);
 
-    /// The slice itself, where elements are summed in their own dtype.
+    /// The slice itself, where [`Self::IN_PLACE`].
     fn as_accumulators(elements: &[Self]) -> Option<&[Self::Accumulator]>;
 
-    /// The slice itself, where elements are summed in their own dtype.
+    /// The slice itself, where [`Self::IN_PLACE`].
     fn as_accumulators_mut(elements: &mut [Self]) -> Option<&mut [Self::Accumulator]>;
 
     /// So many zeros, or an error where there is not so much memory.
@@ -42,6 +45,7 @@ macro_rules! summed_in_itself {
     ($type:ty) => {
         impl Element for $type {
             type Accumulator = $type;
+            const IN_PLACE: bool = true;
 
             fn widen(from: &[$type], to: &mut [$type]) {
                 to.copy_from_slice(from)
@@ -74,6 +78,7 @@ macro_rules! summed_in_f32 {
     ($type:ty) => {
         impl Element for $type {
             type Accumulator = f32;
+            const IN_PLACE: bool = false;
 
             fn widen(from: &[$type], to: &mut [f32]) {
                 from.convert_to_f32_slice(to)

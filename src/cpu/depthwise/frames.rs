@@ -16,19 +16,17 @@ pub(super) fn correlate<T: Element>(
     bias: &[T::Accumulator],
     y: &mut [T],
 ) {
-    let in_place = T::as_accumulators(&[]).is_some();
-    let recipe = FramesRecipe::new(c, in_place);
+    let recipe = FramesRecipe::new(c, T::IN_PLACE);
     let operation = Operation {
         geometry: c,
-        recipe,
         x,
         weight: &transposed(weight, c.taps),
         bias,
-        zeros: &vec![T::Accumulator::default(); recipe.channels_a_block],
+        channels_a_block: recipe.channels_a_block,
     };
     let batch_length = c.output_length * c.channels;
     let task_length = recipe.frames_a_task * c.channels;
-    let task = |scratch: &mut Vec<_>, batch: usize, task: usize, y: &mut [T]| {
+    let task = |scratch: &mut Scratch<T>, batch: usize, task: usize, y: &mut [T]| {
         let start = task * recipe.frames_a_task;
         let outputs = start..start + y.len() / c.channels;
         operation.correlate(batch, outputs, scratch, y)
@@ -39,10 +37,12 @@ pub(super) fn correlate<T: Element>(
             .for_each(|(batch, y)| {
                 y.par_chunks_mut(task_length)
                     .enumerate()
-                    .for_each_init(Vec::new, |scratch, (i, y)| task(scratch, batch, i, y))
+                    .for_each_init(Scratch::default, |scratch, (i, y)| {
+                        task(scratch, batch, i, y)
+                    })
             });
     } else {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         for (batch, y) in y.chunks_mut(batch_length).enumerate() {
             for (i, y) in y.chunks_mut(task_length).enumerate() {
                 task(&mut scratch, batch, i, y);
@@ -60,13 +60,26 @@ fn transposed<A: Copy>(weight: &[A], taps: usize) -> Vec<A> {
 
 struct Operation<'a, T: Element> {
     geometry: &'a Correlation,
-    recipe: FramesRecipe,
     x: &'a View<'a, T>,
     /// `(K, H)`
     weight: &'a [T::Accumulator],
     bias: &'a [T::Accumulator],
-    /// A block of a frame of the padding.
-    zeros: &'a [T::Accumulator],
+    channels_a_block: usize,
+}
+
+/// What a task converts to and sums in.
+struct Scratch<T: Element> {
+    x: Vec<T::Accumulator>,
+    y: Vec<T::Accumulator>,
+}
+
+impl<T: Element> Default for Scratch<T> {
+    fn default() -> Self {
+        Self {
+            x: Vec::new(),
+            y: Vec::new(),
+        }
+    }
 }
 
 impl<T: Element> Operation<'_, T> {
@@ -75,68 +88,88 @@ impl<T: Element> Operation<'_, T> {
         &self,
         batch: usize,
         outputs: Range<usize>,
-        scratch: &mut Vec<T::Accumulator>,
-        y: &mut [T],
-    ) {
-        for start in (0..self.geometry.channels).step_by(self.recipe.channels_a_block) {
-            let end = (start + self.recipe.channels_a_block).min(self.geometry.channels);
-            match T::as_accumulators_mut(y) {
-                Some(y) => self.in_place(batch, &outputs, start..end, y),
-                None => self.converted(batch, &outputs, start..end, scratch, y),
-            }
-        }
-    }
-
-    fn in_place(
-        &self,
-        batch: usize,
-        outputs: &Range<usize>,
-        channels: Range<usize>,
-        y: &mut [T::Accumulator],
-    ) {
-        let c = self.geometry;
-        for (output, y) in outputs.clone().zip(y.chunks_exact_mut(c.channels)) {
-            let frame = |tap| {
-                c.input_of(output, tap)
-                    .and_then(|input| T::as_accumulators(self.x.line(batch, input)))
-                    .map_or(self.zeros, |frame| &frame[channels.clone()])
-            };
-            let weight = |tap| self.weight(tap, &channels);
-            let bias = &self.bias[channels.clone()];
-            along_channels(c.taps, weight, bias, frame, &mut y[channels.clone()]);
-        }
-    }
-
-    fn converted(
-        &self,
-        batch: usize,
-        outputs: &Range<usize>,
-        channels: Range<usize>,
-        scratch: &mut Vec<T::Accumulator>,
+        scratch: &mut Scratch<T>,
         y: &mut [T],
     ) {
         let c = self.geometry;
-        let width = channels.len();
-        let inputs = outputs.len() + c.taps - 1;
-        scratch.resize((inputs + 1) * width, T::Accumulator::default());
-        let (frames, sums) = scratch.split_at_mut(inputs * width);
-        for (i, to) in frames.chunks_exact_mut(width).enumerate() {
-            match c.input_of(outputs.start, i) {
-                Some(input) => T::widen(&self.x.line(batch, input)[channels.clone()], to),
-                None => to.fill(T::Accumulator::default()),
+        for start in (0..c.channels).step_by(self.channels_a_block) {
+            let channels = start..(start + self.channels_a_block).min(c.channels);
+            let x = Frames::read(c, self.x, batch, &outputs, &channels, &mut scratch.x);
+            let weight = |tap| &self.weight[tap * c.channels..][channels.clone()];
+            let bias = &self.bias[channels.clone()];
+            for (i, y) in y.chunks_exact_mut(c.channels).enumerate() {
+                let y = &mut y[channels.clone()];
+                let x = |tap| x.get(i + tap);
+                match T::as_accumulators_mut(y) {
+                    Some(y) => along_channels(c.taps, weight, bias, x, y),
+                    None => {
+                        scratch.y.resize(y.len(), T::Accumulator::default());
+                        along_channels(c.taps, weight, bias, x, &mut scratch.y);
+                        T::round(&scratch.y, y);
+                    }
+                }
             }
         }
-        for (i, y) in y.chunks_exact_mut(c.channels).enumerate() {
-            let frame = |tap| &frames[(i + tap) * width..][..width];
-            let weight = |tap| self.weight(tap, &channels);
-            let bias = &self.bias[channels.clone()];
-            along_channels(c.taps, weight, bias, frame, sums);
-            T::round(sums, &mut y[channels.clone()]);
+    }
+}
+
+/// The input frames that a range of outputs reads, padding included, for a block
+/// of channels: in place where that is possible, else copies in a scratch.
+pub(super) struct Frames<'a, T: Element> {
+    geometry: &'a Correlation,
+    x: &'a View<'a, T>,
+    batch: usize,
+    first_output: usize,
+    channels: Range<usize>,
+    /// Converted frames, or a single frame of zeros.
+    scratch: &'a [T::Accumulator],
+}
+
+impl<'a, T: Element> Frames<'a, T> {
+    pub fn read(
+        geometry: &'a Correlation,
+        x: &'a View<'a, T>,
+        batch: usize,
+        outputs: &Range<usize>,
+        channels: &Range<usize>,
+        scratch: &'a mut Vec<T::Accumulator>,
+    ) -> Self {
+        let copies = match T::IN_PLACE {
+            true => 0,
+            false => outputs.len() + geometry.taps - 1,
+        };
+        let zero = T::Accumulator::default();
+        scratch.resize(copies.max(1) * channels.len(), zero);
+        if T::IN_PLACE {
+            scratch.fill(zero);
+        } else {
+            for (i, to) in scratch.chunks_exact_mut(channels.len()).enumerate() {
+                match geometry.input_of(outputs.start, i) {
+                    Some(input) => T::widen(&x.line(batch, input)[channels.clone()], to),
+                    None => to.fill(zero),
+                }
+            }
+        }
+        Self {
+            geometry,
+            x,
+            batch,
+            first_output: outputs.start,
+            channels: channels.clone(),
+            scratch,
         }
     }
 
-    /// Tap `tap` of these channels.
-    fn weight(&self, tap: usize, channels: &Range<usize>) -> &[T::Accumulator] {
-        &self.weight[tap * self.geometry.channels..][channels.clone()]
+    /// The frame that tap `i` of the first output reads: tap `j` of output `o` reads frame `o + j`.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> &'a [T::Accumulator] {
+        let width = self.channels.len();
+        if !T::IN_PLACE {
+            return &self.scratch[i * width..][..width];
+        }
+        self.geometry
+            .input_of(self.first_output, i)
+            .and_then(|input| T::as_accumulators(self.x.line(self.batch, input)))
+            .map_or(self.scratch, |frame| &frame[self.channels.clone()])
     }
 }

@@ -7,6 +7,7 @@
 
 mod element;
 mod frames;
+mod gradients;
 mod recipe;
 mod rows;
 mod taps;
@@ -15,7 +16,7 @@ mod view;
 use crate::depthwise::{Conv1dLayout, Correlation};
 use crate::Error;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Layout, Result};
+use candle_core::{CpuStorage, DType, Layout, Result, WithDType};
 use element::{parameters, Element};
 use half::{bf16, f16};
 use view::View;
@@ -94,6 +95,33 @@ fn correlate_typed<T: Element>(
     Ok(T::to_cpu_storage_owned(y))
 }
 
+/// The gradients of the taps and, in the last column, of the bias, `(H, K + 1)`,
+/// in the dtype of the sums, for the operation `forward`.
+pub(crate) fn parameter_gradients(
+    forward: &Correlation,
+    x: Operand,
+    dy: Operand,
+) -> Result<CpuStorage> {
+    match x.0.dtype() {
+        DType::F32 => parameter_gradients_typed::<f32>(forward, x, dy),
+        DType::F16 => parameter_gradients_typed::<f16>(forward, x, dy),
+        DType::BF16 => parameter_gradients_typed::<bf16>(forward, x, dy),
+        DType::F64 => parameter_gradients_typed::<f64>(forward, x, dy),
+        got => Err(unsupported("x", got)),
+    }
+}
+
+fn parameter_gradients_typed<T: Element>(
+    forward: &Correlation,
+    x: Operand,
+    dy: Operand,
+) -> Result<CpuStorage> {
+    let x = View::<T>::new(x.0, x.1)?;
+    let dy = View::<T>::new(dy.0, dy.1)?;
+    let sums = gradients::parameter_gradients(forward, &x, &dy);
+    Ok(<T::Accumulator as WithDType>::to_cpu_storage_owned(sums))
+}
+
 fn unsupported(tensor: &'static str, got: DType) -> candle_core::Error {
     Error::DType {
         tensor,
@@ -101,18 +129,4 @@ fn unsupported(tensor: &'static str, got: DType) -> candle_core::Error {
         got,
     }
     .into()
-}
-
-/// The gradients of taps and bias, `(H, K + 1)`.
-pub(crate) fn parameter_gradients(
-    _forward: &Correlation,
-    _x: Operand,
-    _dy: Operand,
-) -> Result<CpuStorage> {
-    Err(Error::NotOnDevice {
-        operation: "the weight gradient of the depthwise convolution",
-        device: "the CPU",
-        advice: "it is about to be written",
-    }
-    .into())
 }

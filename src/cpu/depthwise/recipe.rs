@@ -1,6 +1,6 @@
 //! How the work is cut into blocks: plain numbers, chosen by pure functions.
 
-use crate::depthwise::Correlation;
+use crate::depthwise::{Conv1dLayout, Correlation};
 use std::ops::Range;
 
 /// Products below which a second thread costs more than it saves.
@@ -11,6 +11,12 @@ const OUTPUTS_A_TASK: usize = 1 << 14;
 
 /// Numbers that a block keeps close to the core.
 const NUMBERS_IN_CACHE: usize = 1 << 13;
+
+/// The frames over which a channels-last gradient is summed in f32.
+const FRAMES_A_BLOCK: usize = 64;
+
+/// About so many pieces of a gradient's sums can be made at the same time.
+const GRADIENT_PIECES: usize = 64;
 
 /// The blocks of a channels-first convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +71,67 @@ impl FramesRecipe {
             channels_a_block: (NUMBERS_IN_CACHE / lines)
                 .next_multiple_of(64)
                 .min(channels),
+        }
+    }
+}
+
+/// How the sums of the parameter gradients are cut. Nothing here may depend on
+/// the number of threads: it decides the order of the sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GradientRecipe {
+    /// Whether to use more than one thread.
+    pub parallel: bool,
+    /// A piece has so many outputs of a row.
+    pub outputs_a_piece: usize,
+    /// A piece of a channels-last tensor has so many batch items.
+    pub batches_a_piece: usize,
+    /// A piece is cut into blocks of at most so many outputs.
+    pub outputs_a_block: usize,
+    /// A frame is cut into blocks of so many channels.
+    pub channels_a_block: usize,
+}
+
+impl GradientRecipe {
+    pub fn new(c: &Correlation) -> Self {
+        let parallel = is_parallel(c);
+        let (channels, taps) = (c.channels.max(1), c.taps.max(1));
+        match c.layout {
+            Conv1dLayout::Bhl => {
+                // Channels are pieces of their own; few long rows are cut further.
+                let pieces_a_row = GRADIENT_PIECES.div_ceil(channels);
+                Self {
+                    parallel,
+                    outputs_a_piece: c
+                        .output_length
+                        .div_ceil(pieces_a_row)
+                        .max(OUTPUTS_A_TASK)
+                        .max(taps),
+                    batches_a_piece: c.batch.max(1),
+                    outputs_a_block: NUMBERS_IN_CACHE / 4,
+                    channels_a_block: 1,
+                }
+            }
+            Conv1dLayout::Blh => {
+                // A piece holds as many sums as taps + 1 frames hold channels: it
+                // should be made of more frames than that.
+                let batches_a_piece = c.batch.div_ceil(GRADIENT_PIECES).max(1);
+                let groups = c.batch.div_ceil(batches_a_piece).max(1);
+                let outputs_a_piece = c
+                    .output_length
+                    .div_ceil((GRADIENT_PIECES / groups).max(1))
+                    .max(FRAMES_A_BLOCK)
+                    .max(taps);
+                Self {
+                    parallel,
+                    outputs_a_piece,
+                    batches_a_piece,
+                    outputs_a_block: FRAMES_A_BLOCK,
+                    // The sums stay in the cache over the frames of a block.
+                    channels_a_block: (NUMBERS_IN_CACHE / taps.saturating_mul(2).saturating_add(8))
+                        .next_multiple_of(64)
+                        .min(channels),
+                }
+            }
         }
     }
 }

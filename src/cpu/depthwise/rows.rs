@@ -104,7 +104,7 @@ impl<T: Element> Row<'_, T> {
 
 /// What the outputs of `block` read of the row `x`, padding included: in place
 /// where that is possible, else a copy in `scratch`.
-fn stretch<'a, T: Element>(
+pub(super) fn stretch<'a, T: Element>(
     c: &Correlation,
     x: &'a [T],
     block: &Range<usize>,

@@ -85,3 +85,112 @@ fn channels_pass<'a, A: Accumulator, const K: usize>(
         y[h] = sum;
     }
 }
+
+/// How many taps one pass of a gradient takes at most: each has its own sums in registers.
+const GRADIENT_TAPS_A_PASS: usize = 4;
+
+/// Partial sums that are made side by side.
+const LANES: usize = 16;
+
+/// `sums[j] += Σ_t dy[t] · x[t + j]`. `x` holds `dy.len() + sums.len() − 1` samples.
+#[inline(always)]
+pub(super) fn products_along_samples<A: Accumulator>(dy: &[A], x: &[A], sums: &mut [f64]) {
+    for (pass, sums) in sums.chunks_mut(GRADIENT_TAPS_A_PASS).enumerate() {
+        let x = &x[pass * GRADIENT_TAPS_A_PASS..][..dy.len() + sums.len() - 1];
+        match sums {
+            [_] => products_pass::<A, 1>(dy, x, sums),
+            [_, _] => products_pass::<A, 2>(dy, x, sums),
+            [_, _, _] => products_pass::<A, 3>(dy, x, sums),
+            _ => products_pass::<A, GRADIENT_TAPS_A_PASS>(dy, x, sums),
+        }
+    }
+}
+
+#[inline(always)]
+fn products_pass<A: Accumulator, const K: usize>(dy: &[A], x: &[A], sums: &mut [f64]) {
+    let mut lanes = [[A::default(); LANES]; K];
+    let (chunks, rest) = dy.as_chunks::<LANES>();
+    for (i, dy) in chunks.iter().enumerate() {
+        let x = &x[i * LANES..][..LANES + K - 1];
+        for (j, lanes) in lanes.iter_mut().enumerate() {
+            for (lane, (&dy, &x)) in lanes.iter_mut().zip(dy.iter().zip(&x[j..])) {
+                *lane += dy * x;
+            }
+        }
+    }
+    let x = &x[chunks.len() * LANES..];
+    for (j, lanes) in lanes.iter_mut().enumerate() {
+        for (lane, (&dy, &x)) in lanes.iter_mut().zip(rest.iter().zip(&x[j..])) {
+            *lane += dy * x;
+        }
+    }
+    for (sum, lanes) in sums.iter_mut().zip(&lanes) {
+        *sum += lanes.iter().map(|lane| lane.to_f64()).sum::<f64>();
+    }
+}
+
+/// `Σ_t dy[t]`
+#[inline(always)]
+pub(super) fn total<A: Accumulator>(dy: &[A]) -> f64 {
+    let mut lanes = [A::default(); LANES];
+    for chunk in dy.chunks(LANES) {
+        for (lane, &dy) in lanes.iter_mut().zip(chunk) {
+            *lane += dy;
+        }
+    }
+    lanes.iter().map(|lane| lane.to_f64()).sum()
+}
+
+/// How many frames one pass of a gradient takes, so that a sum is read and written once for all of them.
+const FRAMES_A_PASS: usize = 4;
+
+/// `sums[j][h] += Σ_i dy(i)[h] · x(i + j)[h]` over `frames` frames and, behind the
+/// taps, `sums[taps][h] += Σ_i dy(i)[h]`. All frames have the same number of channels.
+#[inline(always)]
+pub(super) fn products_along_channels<'a, A: Accumulator>(
+    frames: usize,
+    taps: usize,
+    dy: impl Fn(usize) -> &'a [A],
+    x: impl Fn(usize) -> &'a [A],
+    sums: &mut [A],
+) {
+    let width = sums.len() / (taps + 1);
+    let (taps_sums, bias_sums) = sums.split_at_mut(taps * width);
+    let whole = frames - frames % FRAMES_A_PASS;
+    for first in (0..whole).step_by(FRAMES_A_PASS) {
+        let dy: [&[A]; FRAMES_A_PASS] = std::array::from_fn(|f| dy(first + f));
+        products_of_frames(first, dy, &x, taps_sums, bias_sums);
+    }
+    for first in whole..frames {
+        products_of_frames(first, [dy(first)], &x, taps_sums, bias_sums);
+    }
+}
+
+#[inline(always)]
+fn products_of_frames<'a, A: Accumulator, const F: usize>(
+    first: usize,
+    dy: [&'a [A]; F],
+    x: &impl Fn(usize) -> &'a [A],
+    taps_sums: &mut [A],
+    bias_sums: &mut [A],
+) {
+    let width = bias_sums.len();
+    let dy = dy.map(|dy| &dy[..width]);
+    for (tap, sums) in taps_sums.chunks_exact_mut(width).enumerate() {
+        let x: [&[A]; F] = std::array::from_fn(|f| &x(first + f + tap)[..width]);
+        for h in 0..width {
+            let mut sum = sums[h];
+            for f in 0..F {
+                sum += dy[f][h] * x[f][h];
+            }
+            sums[h] = sum;
+        }
+    }
+    for h in 0..width {
+        let mut sum = bias_sums[h];
+        for dy in &dy {
+            sum += dy[h];
+        }
+        bias_sums[h] = sum;
+    }
+}
