@@ -1,5 +1,6 @@
 //! The long convolution: its meaning, its checks and its place in candle's graph.
 
+mod backward;
 mod check;
 mod ops;
 mod plan;

@@ -5,6 +5,7 @@
 //! `(u, k)` and `(z, k)` with gradients for both, and, for a kernel that needs no
 //! gradient, `(u)`, `(z)` and `(u, in_gate, out_gate)`.
 
+use super::backward;
 use super::plan::{LagWindow, Semantics};
 use super::prepared::PreparedKernel;
 use super::recipe;
@@ -49,6 +50,8 @@ macro_rules! for_dtype {
         }
     };
 }
+
+pub(super) use for_dtype;
 
 /// How the sequences of an operation are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +169,17 @@ impl CustomOp2 for KernelOp {
     ) -> Result<(CudaStorage, Shape)> {
         not_on_gpu()
     }
+
+    fn bwd(
+        &self,
+        sequences: &Tensor,
+        k: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let kernel = (self.semantics, k);
+        backward::of_sequences_and_kernel(self.arrangement, sequences, kernel, gradient)
+    }
 }
 
 /// `u` or `z` with a prepared kernel; differentiable in the tensor.
@@ -188,6 +202,17 @@ impl CustomOp1 for PreparedOp {
 
     fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
         not_on_gpu()
+    }
+
+    fn bwd(
+        &self,
+        sequences: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        let kernel = CpuKernel::Prepared(&self.kernel);
+        backward::of_sequences(self.arrangement, sequences, kernel, None, gradient)
+            .map(|(gradient, _)| gradient)
     }
 }
 
@@ -254,5 +279,16 @@ impl CustomOp3 for GatedOp {
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         not_on_gpu()
+    }
+
+    fn bwd(
+        &self,
+        u: &Tensor,
+        in_gate: &Tensor,
+        out_gate: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        backward::of_gated(u, in_gate, out_gate, &self.kernel, gradient)
     }
 }

@@ -51,13 +51,6 @@ impl LagWindow {
             }
         }
     }
-
-    /// Pairs `(lag m, tap index)` of the taps that act at the negative lags `−m`.
-    pub(crate) fn backward_taps(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.backward
-            .clone()
-            .filter_map(|m| self.period.checked_sub(m).map(|tap| (m, tap)))
-    }
 }
 
 #[cfg(test)]
@@ -78,8 +71,9 @@ mod tests {
 
     fn pairs(window: &LagWindow) -> Vec<(isize, usize)> {
         let mut pairs: Vec<_> = window
-            .backward_taps()
-            .map(|(m, tap)| (-(m as isize), tap))
+            .backward
+            .clone()
+            .map(|m| (-(m as isize), window.period - m))
             .chain((0..window.forward).map(|j| (j as isize, j)))
             .collect();
         pairs.sort();

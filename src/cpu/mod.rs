@@ -3,6 +3,7 @@
 pub(crate) mod convolve;
 pub(crate) mod depthwise;
 pub(crate) mod element;
+pub(crate) mod gradient;
 mod pool;
 pub(crate) mod right_angle;
 pub(crate) mod rows;

@@ -109,3 +109,55 @@ impl<T: Compute> Source<T> for Kernel<'_, T> {
         }
     }
 }
+
+/// Two output rows made of the same values with different gates.
+pub(crate) struct GatedPair<'a, 'b, E> {
+    pub(crate) first: Option<GatedOutput<'a, 'b, E>>,
+    pub(crate) second: Option<GatedOutput<'a, 'b, E>>,
+}
+
+impl<E: Element> Sink<E::Compute> for GatedPair<'_, '_, E> {
+    fn store(
+        &mut self,
+        start: usize,
+        weights: &[Complex<E::Compute>],
+        values: &mut [Complex<E::Compute>],
+    ) {
+        if let Some(first) = &mut self.first {
+            first.store(start, weights, values);
+        }
+        if let Some(second) = &mut self.second {
+            second.store(start, weights, values);
+        }
+    }
+}
+
+/// The gradient of a kernel: the adjoint of [`Kernel`].
+pub(crate) struct KernelGradient<'a, T> {
+    pub(crate) gradient: &'a mut [T],
+    pub(crate) window: &'a LagWindow,
+    /// The size of the transform.
+    pub(crate) size: usize,
+    /// The inverse transform's missing factor, `1/size`.
+    pub(crate) scale: T,
+}
+
+impl<T: Compute> Sink<T> for KernelGradient<'_, T> {
+    fn store(&mut self, start: usize, weights: &[Complex<T>], values: &mut [Complex<T>]) {
+        for (i, (&value, w)) in values.iter().zip(weights).enumerate() {
+            let value = value * w.conj() * self.scale;
+            let position = start + i;
+            if position < self.window.forward {
+                if let Some(tap) = self.gradient.get_mut(position) {
+                    *tap = *tap + value.re;
+                }
+            }
+            let lag = self.size - position;
+            if self.window.backward.contains(&lag) {
+                if let Some(tap) = self.gradient.get_mut(self.window.period - lag) {
+                    *tap = *tap - value.im;
+                }
+            }
+        }
+    }
+}

@@ -133,3 +133,26 @@ pub fn random_tensor(seed: u64, shape: &[usize], dtype: DType, device: &Device) 
         .to_dtype(dtype)?
         .to_device(device)
 }
+
+/// Makes a test of `body(&Device) -> Result<()>` on the CPU, `name::cpu`, and, in a
+/// build with the feature `cuda`, its twin on the first GPU, `name::gpu`.
+#[macro_export]
+macro_rules! twin {
+    ($name:ident, $body:path) => {
+        mod $name {
+            #[test]
+            fn cpu() -> candle_core::Result<()> {
+                $body(&candle_core::Device::Cpu)
+            }
+
+            #[cfg(feature = "cuda")]
+            #[test]
+            fn gpu() -> candle_core::Result<()> {
+                match $crate::common::devices().get(1) {
+                    Some(gpu) => $body(gpu),
+                    None => Ok(()), // `devices` has said so
+                }
+            }
+        }
+    };
+}

@@ -1,0 +1,236 @@
+//! The backward pass: with `v = in_gate ⊙ u` and `dc = out_gate ⊙ dy`,
+//!
+//! * `dv` is `dc` convolved with the time-reversed kernel (the conjugated spectrum),
+//!   `du = in_gate ⊙ dv`, `d in_gate = u ⊙ dv`;
+//! * `d out_gate = dy ⊙ (v ∗ k)`;
+//! * `dk` is the inverse transform of `Σ_batch conj(V) · DC`, read at the lags where the taps act.
+
+use super::convolve::{by_channel, Filter, Inputs};
+use super::element::{Compute, Element};
+use super::right_angle::RightAngle;
+use super::rows::Rows;
+use super::signal::{GatedOutput, GatedPair, GatedRow, KernelGradient};
+use crate::conv::LagWindow;
+use rayon::prelude::*;
+use rustfft::num_complex::Complex;
+
+/// Where the gradients of one row go; those that nobody needs are absent.
+pub(crate) struct RowTargets<'a, E> {
+    u: Option<&'a mut [E]>,
+    in_gate: Option<&'a mut [E]>,
+    out_gate: Option<&'a mut [E]>,
+}
+
+/// The targets of all rows, by channel and batch.
+pub(crate) struct Targets<'a, E>(Vec<Vec<RowTargets<'a, E>>>);
+
+impl<'a, E: Element> Targets<'a, E> {
+    /// Targets in contiguous `(B, H, L)` buffers of their own.
+    pub(crate) fn separate(
+        like: &Rows<'_, E>,
+        u: Option<&'a mut [E]>,
+        in_gate: Option<&'a mut [E]>,
+        out_gate: Option<&'a mut [E]>,
+    ) -> Self {
+        let mut targets = Self::none(like);
+        let buffers = [u, in_gate, out_gate];
+        for (which, buffer) in buffers.into_iter().enumerate() {
+            let Some(buffer) = buffer else { continue };
+            let rows = by_channel(buffer, like.channels(), like.length());
+            for (targets, rows) in targets.0.iter_mut().zip(rows) {
+                for (target, row) in targets.iter_mut().zip(rows) {
+                    match which {
+                        0 => target.u = Some(row),
+                        1 => target.in_gate = Some(row),
+                        _ => target.out_gate = Some(row),
+                    }
+                }
+            }
+        }
+        targets
+    }
+
+    /// Targets in one contiguous `(B, 3H, L)` buffer `[d out_gate | d in_gate | du]`.
+    pub(crate) fn projected(like: &Rows<'_, E>, z: Option<&'a mut [E]>) -> Self {
+        let mut targets = Self::none(like);
+        let Some(z) = z else { return targets };
+        let channels = like.channels();
+        let rows = by_channel(z, 3 * channels, like.length());
+        for (index, rows) in rows.into_iter().enumerate() {
+            let (which, channel) = (index / channels, index % channels);
+            for (target, row) in targets.0.get_mut(channel).into_iter().flatten().zip(rows) {
+                match which {
+                    0 => target.out_gate = Some(row),
+                    1 => target.in_gate = Some(row),
+                    _ => target.u = Some(row),
+                }
+            }
+        }
+        targets
+    }
+
+    fn none(like: &Rows<'_, E>) -> Self {
+        let row = |_| RowTargets {
+            u: None,
+            in_gate: None,
+            out_gate: None,
+        };
+        let channel = || (0..like.batch()).map(row).collect();
+        Targets((0..like.channels()).map(|_| channel()).collect())
+    }
+}
+
+/// Batch items whose contributions to `dk` are summed one after the other. Chosen from the
+/// sizes alone, so that the order of summation does not depend on the number of threads.
+fn group_size(batch: usize, channels: usize, transform_size: usize) -> usize {
+    let wanted = 64usize.div_ceil(channels.max(1));
+    let affordable = (1 << 24) / transform_size.max(1);
+    let groups = wanted.min(affordable).clamp(1, batch.max(1));
+    batch.div_ceil(groups).max(1)
+}
+
+/// Fills `targets`, and returns `dk`, contiguous `(H, Lk)`, if `taps` says how its taps act.
+pub(crate) fn gradients<E: Element>(
+    inputs: Inputs<'_, E>,
+    output_gradient: Rows<'_, E>,
+    filter: &Filter<'_, E::Compute>,
+    taps: Option<(&LagWindow, usize)>,
+    targets: Targets<'_, E>,
+    transform: &RightAngle<E::Compute>,
+) -> Vec<E::Compute> {
+    let (batch, channels) = (inputs.u.batch(), inputs.u.channels());
+    let size = transform.size();
+    let group = group_size(batch, channels, size);
+    let tap_count = taps.map_or(0, |(_, count)| count);
+    let mut kernel_gradient = E::Compute::zeros(channels * tap_count);
+    let kernel_rows: Vec<&mut [E::Compute]> = match tap_count {
+        0 => (0..channels).map(|_| Default::default()).collect(),
+        count => kernel_gradient.chunks_mut(count).collect(),
+    };
+    targets
+        .0
+        .into_par_iter()
+        .zip(kernel_rows)
+        .enumerate()
+        .for_each(|(channel, (mut rows, kernel_row))| {
+            let mut kernel_memory = <E::Compute>::pool().take(size + transform.scratch());
+            let (buffer, scratch) = kernel_memory.split_at_mut(size);
+            let spectrum = filter.spectrum(channel, transform, buffer, scratch);
+            let task = ChannelTask {
+                inputs,
+                output_gradient,
+                channel,
+                spectrum,
+                transform,
+                wants_kernel: taps.is_some(),
+            };
+            let mut sums: Vec<Vec<Complex<E::Compute>>> = rows
+                .par_chunks_mut(group)
+                .enumerate()
+                .map(|(index, rows)| task.group(index * group, rows))
+                .collect();
+            if let Some((window, _)) = taps {
+                let mut total = sums.drain(..).reduce(|mut total, sum| {
+                    for (t, s) in total.iter_mut().zip(sum) {
+                        *t = *t + s;
+                    }
+                    total
+                });
+                let mut sink = KernelGradient {
+                    gradient: kernel_row,
+                    window,
+                    size,
+                    scale: <E::Compute>::rounded(1.0 / size as f64),
+                };
+                if let Some(total) = &mut total {
+                    transform.synthesise(total, &mut sink, scratch);
+                }
+            }
+        });
+    kernel_gradient
+}
+
+/// What the rows of one channel share.
+struct ChannelTask<'a, E: Element> {
+    inputs: Inputs<'a, E>,
+    output_gradient: Rows<'a, E>,
+    channel: usize,
+    spectrum: &'a [Complex<E::Compute>],
+    transform: &'a RightAngle<E::Compute>,
+    wants_kernel: bool,
+}
+
+impl<E: Element> ChannelTask<'_, E> {
+    /// Fills the targets of the batch items from `first`, and returns their
+    /// `Σ conj(V) · DC` if the kernel's gradient is wanted.
+    fn group(&self, first: usize, rows: &mut [RowTargets<'_, E>]) -> Vec<Complex<E::Compute>> {
+        let size = self.transform.size();
+        let zero = num_traits::zero::<Complex<E::Compute>>();
+        let mut sum = match self.wants_kernel {
+            true => vec![zero; size],
+            false => Vec::new(),
+        };
+        let mut memory = <E::Compute>::pool().take(2 * size + self.transform.scratch());
+        let (buffers, scratch) = memory.split_at_mut(2 * size);
+        let (input, output) = buffers.split_at_mut(size);
+        for (index, targets) in rows.iter_mut().enumerate() {
+            let batch = first + index;
+            let v = self.inputs.gated_input(batch, self.channel);
+            let dy = self.output_gradient.row(batch, self.channel);
+            let dc = GatedRow {
+                samples: dy,
+                gate: self.inputs.out_gate_row(batch, self.channel),
+            };
+            self.transform.analyse(&dc, output, scratch);
+            if self.wants_kernel || targets.out_gate.is_some() {
+                self.transform.analyse(&v, input, scratch);
+            }
+            for ((s, &i), &o) in sum.iter_mut().zip(input.iter()).zip(output.iter()) {
+                *s = *s + i.conj() * o;
+            }
+            if let Some(target) = &mut targets.out_gate {
+                for (i, &k) in input.iter_mut().zip(self.spectrum) {
+                    *i = *i * k;
+                }
+                let mut sink = GatedOutput {
+                    gate: Some(dy),
+                    output: target,
+                };
+                self.transform.synthesise(input, &mut sink, scratch);
+            }
+            if targets.u.is_some() || targets.in_gate.is_some() {
+                for (o, &k) in output.iter_mut().zip(self.spectrum) {
+                    *o = *o * k.conj();
+                }
+                self.transform.synthesise(
+                    output,
+                    &mut GatedPair {
+                        first: targets.u.as_deref_mut().map(|output| GatedOutput {
+                            gate: v.gate,
+                            output,
+                        }),
+                        second: targets.in_gate.as_deref_mut().map(|output| GatedOutput {
+                            gate: Some(v.samples),
+                            output,
+                        }),
+                    },
+                    scratch,
+                );
+            }
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::group_size;
+
+    #[test]
+    fn groups_are_bounded_by_batch_and_memory() {
+        assert_eq!(group_size(10, 768, 1024), 10);
+        assert_eq!(group_size(10, 1, 1024), 1);
+        assert_eq!(group_size(64, 1, 1 << 23), 32);
+        assert_eq!(group_size(0, 0, 0), 1);
+    }
+}
