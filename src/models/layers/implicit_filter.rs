@@ -39,6 +39,8 @@ pub struct ImplicitFilterConfig {
     pub max_len: usize,
     /// Initial frequency of the sines.
     pub frequency: f64,
+    /// Whether gradients reach the frequencies of the sines.
+    pub trainable_frequency: bool,
     /// Constant factor on the frequencies of the sines (`w_mod` of M2-BERT).
     pub frequency_factor: f64,
     /// Number of `(F, F)` layers between the first and the last layer.
@@ -67,6 +69,7 @@ impl ImplicitFilterConfig {
             emb_dim: 5,
             max_len,
             frequency: 10.0,
+            trainable_frequency: true,
             frequency_factor: 1.0,
             num_inner_layers: 2,
             modulate: true,
@@ -461,9 +464,12 @@ fn load_frequencies(config: &ImplicitFilterConfig, vb: &VarBuilder) -> Result<Te
     let stored = (0..sines)
         .map(|sine| vb.pp(2 * sine + 1))
         .find(|vb| vb.contains_tensor("freq"));
-    stored.unwrap_or_else(|| vb.pp(1)).get_with_hints(
-        (1, config.filter_order),
-        "freq",
-        Init::Const(config.frequency),
-    )
+    let shape = (1, config.filter_order);
+    let initial = Init::Const(config.frequency);
+    match (stored, config.trainable_frequency) {
+        (Some(vb), true) => vb.get(shape, "freq"),
+        (Some(vb), false) => Ok(vb.get(shape, "freq")?.detach()),
+        (None, true) => vb.pp(1).get_with_hints(shape, "freq", initial),
+        (None, false) => Tensor::full(config.frequency, shape, vb.device())?.to_dtype(vb.dtype()),
+    }
 }

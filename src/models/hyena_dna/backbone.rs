@@ -1,0 +1,176 @@
+//! Embedding, blocks and final norm: ids in, hidden states out.
+
+use super::{token_ids, Config, HyenaOperator, HyenaOperatorConfig};
+use crate::models::layers::LayerNorm;
+use candle_core::{DType, Module, Result, Tensor};
+use candle_nn::{Init, Linear, VarBuilder};
+
+/// Two dense layers with a GELU (tanh approximation) between them.
+#[derive(Debug, Clone)]
+struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Mlp {
+    fn load(config: &Config, vb: VarBuilder) -> Result<Self> {
+        let deviation = config.initializer_range;
+        let layers = config.n_layer.max(1) as f64;
+        Ok(Self {
+            fc1: linear(config.d_model, config.d_inner, deviation, vb.pp("fc1"))?,
+            fc2: linear(
+                config.d_inner,
+                config.d_model,
+                // The residual stream sums two branches a layer.
+                deviation / (2.0 * layers).sqrt(),
+                vb.pp("fc2"),
+            )?,
+        })
+    }
+}
+
+impl Module for Mlp {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.fc2.forward(&self.fc1.forward(x)?.gelu()?)
+    }
+}
+
+fn linear(inputs: usize, outputs: usize, stdev: f64, vb: VarBuilder) -> Result<Linear> {
+    let initial = Init::Randn { mean: 0.0, stdev };
+    let weight = vb.get_with_hints((outputs, inputs), "weight", initial)?;
+    let bias = vb.get_with_hints(outputs, "bias", Init::Const(0.0))?;
+    Ok(Linear::new(weight, Some(bias)))
+}
+
+/// `x += Mixer(LN₁(x)); x += MLP(LN₂(x))`.
+#[derive(Debug, Clone)]
+struct Block {
+    norm1: LayerNorm,
+    mixer: HyenaOperator,
+    norm2: LayerNorm,
+    mlp: Mlp,
+}
+
+impl Block {
+    fn load(config: &Config, vb: VarBuilder) -> Result<Self> {
+        let epsilon = config.layer_norm_epsilon;
+        // With checkpointing on, the original code wraps both branches.
+        let branch = |name: &str, probe: &str| match vb.pp(name) {
+            vb if vb.pp("layer").contains_tensor(probe) => vb.pp("layer"),
+            vb => vb,
+        };
+        Ok(Self {
+            norm1: LayerNorm::load(config.d_model, epsilon, vb.pp("norm1"))?,
+            mixer: HyenaOperator::new(
+                HyenaOperatorConfig::from(config),
+                branch("mixer", "in_proj.weight"),
+            )?,
+            norm2: LayerNorm::load(config.d_model, epsilon, vb.pp("norm2"))?,
+            mlp: Mlp::load(config, branch("mlp", "fc1.weight"))?,
+        })
+    }
+
+    /// `x` is the residual stream, which may be wider than `dtype`, that of the branches.
+    fn forward(&self, x: &Tensor, dtype: DType) -> Result<Tensor> {
+        let mixed = self
+            .mixer
+            .forward(&self.norm1.forward(x)?.to_dtype(dtype)?)?;
+        let x = (x + mixed.to_dtype(x.dtype())?)?;
+        let mapped = self
+            .mlp
+            .forward(&self.norm2.forward(&x)?.to_dtype(dtype)?)?;
+        &x + mapped.to_dtype(x.dtype())?
+    }
+}
+
+/// Everything of a model but its head.
+#[derive(Debug, Clone)]
+pub(super) struct Backbone {
+    config: Config,
+    embedding: Tensor,
+    blocks: Vec<Block>,
+    final_norm: LayerNorm,
+}
+
+impl Backbone {
+    pub(super) fn load(config: &Config, vb: VarBuilder) -> Result<Self> {
+        config.validate()?;
+        let initial = Init::Randn {
+            mean: 0.0,
+            stdev: config.initializer_range,
+        };
+        let embedding = vb.pp("embeddings").pp("word_embeddings").get_with_hints(
+            (config.padded_vocab_size(), config.d_model),
+            "weight",
+            initial,
+        )?;
+        let layers = vb.pp("layers");
+        let blocks = (0..config.n_layer)
+            .map(|layer| Block::load(config, layers.pp(layer)))
+            .collect::<Result<_>>()?;
+        let backbone = Self {
+            embedding,
+            blocks,
+            final_norm: LayerNorm::load(config.d_model, config.layer_norm_epsilon, vb.pp("ln_f"))?,
+            config: config.clone(),
+        };
+        backbone.set_cache_bytes(super::DEFAULT_CACHE_BYTES);
+        Ok(backbone)
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The embedding matrix, `(padded vocabulary, D)`.
+    pub(super) fn embedding(&self) -> &Tensor {
+        &self.embedding
+    }
+
+    pub(super) fn mixer(&self, layer: usize) -> Option<&HyenaOperator> {
+        self.blocks.get(layer).map(|block| &block.mixer)
+    }
+
+    /// Shares a budget for kept spectra equally between the layers.
+    pub(super) fn set_cache_bytes(&self, bytes: usize) {
+        let share = bytes / self.blocks.len().max(1);
+        for block in &self.blocks {
+            block.mixer.set_cache_bytes(share);
+        }
+    }
+
+    pub(super) fn check_ids(&self, ids: &Tensor) -> Result<Tensor> {
+        token_ids::check(
+            ids,
+            self.config.padded_vocab_size(),
+            self.config.max_seq_len,
+            self.embedding.device(),
+        )
+    }
+
+    /// The final hidden states `(B, L, D)` of checked ids; `observe` sees the
+    /// residual stream before each block and after the last one.
+    pub(super) fn forward(&self, ids: &Tensor, mut observe: impl FnMut(&Tensor)) -> Result<Tensor> {
+        let dtype = self.embedding.dtype();
+        let (batch, length) = ids.dims2()?;
+        let width = self.config.d_model;
+        if batch == 0 || length == 0 {
+            return Tensor::zeros((batch, length, width), dtype, self.embedding.device());
+        }
+        let residual_dtype = match dtype {
+            DType::F16 | DType::BF16 if self.config.residual_in_fp32 => DType::F32,
+            dtype => dtype,
+        };
+        let mut x = self
+            .embedding
+            .index_select(&ids.flatten_all()?, 0)?
+            .reshape((batch, length, width))?
+            .to_dtype(residual_dtype)?;
+        for block in &self.blocks {
+            observe(&x);
+            x = block.forward(&x, dtype)?;
+        }
+        observe(&x);
+        self.final_norm.forward(&x)?.to_dtype(dtype)
+    }
+}

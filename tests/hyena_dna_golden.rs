@@ -1,0 +1,155 @@
+//! HyenaDNA against the original implementation's float64 runs: logits, hidden
+//! states, the residual stream, and the inside of one mixer.
+
+mod common;
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_flashfftconv::models::hyena_dna::{Config, HyenaDna};
+use common::{assert_close, data_dir, deviation, golden, to_f64};
+
+const CPU: Device = Device::Cpu;
+
+fn config(name: &str) -> Config {
+    Config::from_file(data_dir().join(format!("{name}.json"))).unwrap()
+}
+
+fn from_files(config_name: &str, weights: &str, dtype: DType) -> Result<HyenaDna> {
+    let path = data_dir().join(format!("{weights}.safetensors"));
+    HyenaDna::from_files(config(config_name), &[path], dtype, &CPU)
+}
+
+#[track_caller]
+fn assert_within(got: &Tensor, want: &Tensor, absolute: f64, what: &str) {
+    assert_eq!(got.dims(), want.dims(), "{what}: shape");
+    let d = deviation(&to_f64(got), &to_f64(want));
+    // An all-zero result is off by the largest reference value.
+    assert!(
+        d.absolute_max / d.relative_max > 100.0 * absolute,
+        "{what}: tolerance too wide"
+    );
+    assert!(d.absolute_max <= absolute, "{what}: {d:?}");
+}
+
+/// One case in one layout: logits, hidden states and the residual stream.
+fn check(case: &str, layout: &str) -> Result<()> {
+    let io = golden(&format!("{case}.io"));
+    let ids = &io["input_ids"];
+    let want = match io.get("logits_hf_head_f64") {
+        Some(own_head) if layout == "hf" => own_head,
+        _ => &io["logits_f64"],
+    };
+    let (config_name, weights) = (
+        format!("{case}.config_{layout}"),
+        format!("{case}.{layout}"),
+    );
+
+    let model = from_files(&config_name, &weights, DType::F32)?;
+    assert_within(&model.forward(ids)?, want, 1e-4, "f32 logits");
+    // The second call takes the kept filters, which changes nothing.
+    let first = to_f64(&model.forward(ids)?);
+    assert_eq!(to_f64(&model.forward(ids)?), first);
+    model.set_cache_bytes(0);
+    assert_eq!(to_f64(&model.forward(ids)?), first);
+
+    let model = from_files(&config_name, &weights, DType::F64)?;
+    assert_within(&model.forward(ids)?, want, 1e-9, "f64 logits");
+    // These were rounded to f32 when stored.
+    let states = model.all_hidden_states(ids)?;
+    for (index, state) in states.iter().enumerate() {
+        let stored = format!("residual_stream.{index}");
+        let want = match index + 1 == states.len() {
+            true => &io["last_hidden_f32"],
+            false => &io[&stored],
+        };
+        assert_close(state, want, 2e-7, &stored);
+    }
+    let last = &states[states.len() - 1];
+    assert_eq!(to_f64(last), to_f64(&model.hidden_states(ids)?));
+    Ok(())
+}
+
+#[test]
+fn tiny_a_with_original_names() -> Result<()> {
+    check("hyenadna_tiny_a", "orig")
+}
+
+#[test]
+fn tiny_a_with_hugging_face_names() -> Result<()> {
+    check("hyenadna_tiny_a", "hf")
+}
+
+#[test]
+fn tiny_b_with_original_names() -> Result<()> {
+    check("hyenadna_tiny_b", "orig")
+}
+
+#[test]
+fn tiny_b_with_hugging_face_names() -> Result<()> {
+    check("hyenadna_tiny_b", "hf")
+}
+
+#[test]
+fn order_three() -> Result<()> {
+    check("hyenadna_tiny_order3", "orig")
+}
+
+#[test]
+fn configuration_and_weights_of_either_layout_go_together() -> Result<()> {
+    let io = golden("hyenadna_tiny_a.io");
+    let config = Config {
+        // The embedding is the head in the original weights alone.
+        tie_word_embeddings: None,
+        ..config("hyenadna_tiny_a.config_hf")
+    };
+    let path = data_dir().join("hyenadna_tiny_a.orig.safetensors");
+    let model = HyenaDna::from_files(config, &[path], DType::F32, &CPU)?;
+    assert_within(
+        &model.forward(&io["input_ids"])?,
+        &io["logits_f64"],
+        1e-4,
+        "logits",
+    );
+    Ok(())
+}
+
+#[test]
+fn the_inside_of_a_mixer() -> Result<()> {
+    for (case, layer) in [
+        ("hyenadna_tiny_a", 1),
+        ("hyenadna_tiny_b", 0),
+        ("hyenadna_tiny_order3", 0),
+    ] {
+        let io = golden(&format!("{case}.io"));
+        let tap = |name: &str| &io[&format!("layer{layer}.{name}")];
+        let config_name = format!("{case}.config_orig");
+        let model = from_files(&config_name, &format!("{case}.orig"), DType::F32)?;
+        let mixer = model.mixer(layer).unwrap();
+        let length = tap("mixer_in").dim(1)?;
+        let filter = mixer
+            .filter()
+            .kernel(length)?
+            .reshape(tap("filter_k").dims())?;
+        assert_close(&filter, tap("filter_k"), 2e-5, "filter_k");
+        let mixed = mixer.forward(tap("mixer_in"))?;
+        assert_within(&mixed, tap("mixer_out"), 2e-5, "mixer_out");
+        assert!(model.mixer(config(&config_name).n_layer).is_none());
+    }
+    Ok(())
+}
+
+#[test]
+fn half_precision_stays_near() -> Result<()> {
+    let io = golden("hyenadna_tiny_a.io");
+    for (dtype, tolerance) in [(DType::F16, 5e-3), (DType::BF16, 4e-2)] {
+        let model = from_files("hyenadna_tiny_a.config_orig", "hyenadna_tiny_a.orig", dtype)?;
+        let logits = model.forward(&io["input_ids"])?;
+        assert_eq!(logits.dtype(), dtype);
+        assert_close(
+            &logits,
+            &io["logits_f64"],
+            tolerance,
+            &format!("{dtype:?} logits"),
+        );
+    }
+    Ok(())
+}
