@@ -156,3 +156,40 @@ macro_rules! twin {
         }
     };
 }
+
+/// Central difference of `loss` in one element of a variable.
+pub fn difference(
+    variable: &candle_core::Var,
+    index: usize,
+    loss: &dyn Fn() -> Result<Tensor>,
+) -> Result<f64> {
+    let step = 1e-5;
+    let original = variable.as_tensor().copy()?;
+    let at = |offset: f64| {
+        let mut values = to_f64(&original);
+        values[index] += offset;
+        variable.set(&Tensor::from_vec(values, original.shape(), &Device::Cpu)?)?;
+        loss()?.to_scalar::<f64>()
+    };
+    let slope = (at(step)? - at(-step)?) / (2.0 * step);
+    variable.set(&original)?;
+    Ok(slope)
+}
+
+/// Sets all variables to reproducible numbers around 0, `scale` large.
+pub fn fill_variables(variables: &candle_nn::VarMap, scale: f64) -> Result<()> {
+    let named = variables.data().lock().unwrap();
+    let mut names: Vec<_> = named.keys().collect();
+    names.sort();
+    for (seed, name) in names.into_iter().enumerate() {
+        let variable = &named[name];
+        let values = random_tensor(
+            seed as u64,
+            variable.dims(),
+            variable.dtype(),
+            variable.device(),
+        )?;
+        variable.set(&(values * scale)?)?;
+    }
+    Ok(())
+}
