@@ -1,7 +1,12 @@
 //! Reads the tensors of a weight file, whatever its format.
 
+mod archive;
+mod element;
 mod error;
+mod pickle;
 mod safetensors;
+mod torch;
+mod view;
 
 use candle_core::{Device, Result, Tensor};
 use error::malformed;
@@ -62,6 +67,7 @@ fn load_from<R: Read + Seek>(
     let start = source.peek_start()?;
     match Format::of(&start) {
         Format::Safetensors => safetensors::load(source, device),
+        Format::Zip => torch::load(source, device),
         Format::Unknown(what) => Err(source
             .malformed("safetensors or a PyTorch zip archive", what)
             .into()),
@@ -71,11 +77,15 @@ fn load_from<R: Read + Seek>(
 /// What the first bytes of a file say that it is.
 enum Format {
     Safetensors,
+    Zip,
     Unknown(String),
 }
 
 impl Format {
     fn of(start: &[u8]) -> Self {
+        if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
+            return Self::Zip;
+        }
         // Eight bytes of header length, then the header, a JSON object.
         if start.get(8) == Some(&b'{') {
             return Self::Safetensors;

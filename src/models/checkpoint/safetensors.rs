@@ -3,7 +3,7 @@
 //! The header is checked completely before any tensor is made, and one tensor
 //! is read at a time, so that the file never lies in memory twice.
 
-use super::error::{malformed, quoted};
+use super::error::{malformed, quoted, sizes};
 use super::Source;
 use crate::Error;
 use candle_core::{DType, Device, Result, Tensor};
@@ -134,10 +134,10 @@ fn plan<'a>(
                 return Err(malformed(
                     source_name,
                     format!(
-                        "{} with {} bytes for shape {:?} of {dtype:?}",
+                        "{} with {} bytes for shape {} of {dtype:?}",
                         quoted(name),
                         needed.map_or("a countable number of".to_string(), |n| n.to_string()),
-                        info.shape
+                        sizes(&info.shape)
                     ),
                     format!("bytes {start} to {end}"),
                 ))

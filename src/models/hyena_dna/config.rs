@@ -343,7 +343,7 @@ impl Config {
         within("short_filter_order", self.short_filter_order, 1, 1 << 12)?;
         within("filter_order", self.filter_order, 1, 1 << 16)?;
         within("emb_dim", self.emb_dim, 3, (1 << 12) + 1)?;
-        if self.emb_dim % 2 == 0 {
+        if self.emb_dim.is_multiple_of(2) {
             return Err(Error::OutOfRange {
                 quantity: "emb_dim",
                 expected: "an odd number: time, and pairs of a cosine and a sine".to_string(),
