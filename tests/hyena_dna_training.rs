@@ -127,3 +127,30 @@ fn a_frozen_filter_lets_the_rest_learn() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn long_inputs_are_the_same_in_inference() -> Result<()> {
+    // Inference makes the wide part of long inputs piece by piece, and keeps spectra.
+    let config = Config {
+        d_model: 8,
+        d_inner: 16,
+        max_seq_len: 17_000,
+        ..config(2)
+    };
+    let variables = VarMap::new();
+    let vb = VarBuilder::from_varmap(&variables, DType::F32, &CPU);
+    let trained = HyenaDna::new(config.clone(), vb)?;
+    let constants = variables
+        .data()
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(name, variable)| (name.clone(), variable.as_detached_tensor()))
+        .collect();
+    let model = HyenaDna::from_tensors(config, constants, DType::F32, &CPU)?;
+    let (ids, _) = repeats(16_500)?;
+    let (got, want) = (model.forward(&ids)?, trained.forward(&ids)?);
+    assert!(want.track_op() && !got.track_op());
+    common::assert_close(&got, &want.detach(), 1e-5, "logits");
+    Ok(())
+}

@@ -1,14 +1,19 @@
 //! Embedding, blocks and final norm: ids in, hidden states out.
 
 use super::{token_ids, Config, HyenaOperator, HyenaOperatorConfig};
-use crate::models::layers::LayerNorm;
+use crate::models::layers::{bias_gelu, LayerNorm};
 use candle_core::{DType, Module, Result, Tensor};
 use candle_nn::{Init, Linear, VarBuilder};
+
+/// Positions whose wide activations exist at a time in inference.
+const MLP_POSITIONS: usize = 8192;
 
 /// Two dense layers with a GELU (tanh approximation) between them.
 #[derive(Debug, Clone)]
 struct Mlp {
+    /// Without its bias, which goes with the GELU.
     fc1: Linear,
+    fc1_bias: Tensor,
     fc2: Linear,
 }
 
@@ -16,30 +21,31 @@ impl Mlp {
     fn load(config: &Config, vb: VarBuilder) -> Result<Self> {
         let deviation = config.initializer_range;
         let layers = config.n_layer.max(1) as f64;
+        let (fc1, fc1_bias) = dense(config.d_model, config.d_inner, deviation, vb.pp("fc1"))?;
+        // The residual stream sums two branches a layer.
+        let deviation = deviation / (2.0 * layers).sqrt();
+        let (fc2, fc2_bias) = dense(config.d_inner, config.d_model, deviation, vb.pp("fc2"))?;
         Ok(Self {
-            fc1: linear(config.d_model, config.d_inner, deviation, vb.pp("fc1"))?,
-            fc2: linear(
-                config.d_inner,
-                config.d_model,
-                // The residual stream sums two branches a layer.
-                deviation / (2.0 * layers).sqrt(),
-                vb.pp("fc2"),
-            )?,
+            fc1: Linear::new(fc1, None),
+            fc1_bias,
+            fc2: Linear::new(fc2, Some(fc2_bias)),
         })
     }
 }
 
 impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.fc2.forward(&self.fc1.forward(x)?.gelu()?)
+        let wide = bias_gelu(&self.fc1.forward(x)?, &self.fc1_bias)?;
+        self.fc2.forward(&wide)
     }
 }
 
-fn linear(inputs: usize, outputs: usize, stdev: f64, vb: VarBuilder) -> Result<Linear> {
+/// Weight and bias of a dense layer.
+fn dense(inputs: usize, outputs: usize, stdev: f64, vb: VarBuilder) -> Result<(Tensor, Tensor)> {
     let initial = Init::Randn { mean: 0.0, stdev };
     let weight = vb.get_with_hints((outputs, inputs), "weight", initial)?;
     let bias = vb.get_with_hints(outputs, "bias", Init::Const(0.0))?;
-    Ok(Linear::new(weight, Some(bias)))
+    Ok((weight, bias))
 }
 
 /// `x += Mixer(LN₁(x)); x += MLP(LN₂(x))`.
@@ -76,10 +82,20 @@ impl Block {
             .mixer
             .forward(&self.norm1.forward(x)?.to_dtype(dtype)?)?;
         let x = (x + mixed.to_dtype(x.dtype())?)?;
-        let mapped = self
-            .mlp
-            .forward(&self.norm2.forward(&x)?.to_dtype(dtype)?)?;
-        &x + mapped.to_dtype(x.dtype())?
+        let map = |x: &Tensor| {
+            let mapped = self.mlp.forward(&self.norm2.forward(x)?.to_dtype(dtype)?)?;
+            x + mapped.to_dtype(x.dtype())?
+        };
+        let length = x.dim(1)?;
+        if x.track_op() || length <= MLP_POSITIONS {
+            return map(&x);
+        }
+        // The inside of the MLP is the widest of all, so it is made piecemeal.
+        let pieces = (0..length)
+            .step_by(MLP_POSITIONS)
+            .map(|start| map(&x.narrow(1, start, MLP_POSITIONS.min(length - start))?))
+            .collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&pieces, 1)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Layers that several long-convolution models share.
 
 mod filter_tables;
+mod gelu;
 mod implicit_filter;
 mod layer_norm;
 
+pub use gelu::bias_gelu;
 pub use implicit_filter::{FilterNormalization, ImplicitFilter, ImplicitFilterConfig};
 pub use layer_norm::LayerNorm;
