@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(gathered(0, &[3, 1, 2], &[2, 99, 1]), [0, 1, 2, 3, 4, 5]);
         assert_eq!(gathered(0, &[2, 2], &[0, 1]), [0, 1, 0, 1]);
         assert_eq!(gathered(23, &[], &[]), [23]);
-        assert_eq!(gathered(24, &[0, 5], &[5, 1]), []);
+        assert!(gathered(24, &[0, 5], &[5, 1]).is_empty());
     }
 
     #[test]

@@ -232,8 +232,8 @@ fn exp_f32(x: f32) -> f32 {
     // Adding 1.5·2^23 rounds to an integer, which the low bits then hold.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with few enough digits for exact products.
-    const LN2_HIGH: f32 = 0.693_359_375;
-    const LN2_LOW: f32 = (std::f64::consts::LN_2 - 0.693_359_375) as f32;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
+    const LN2_LOW: f32 = (std::f64::consts::LN_2 - 355.0 / 512.0) as f32;
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * LOG2_E + ROUND;
     let n = shifted - ROUND;

@@ -91,7 +91,7 @@ impl ImplicitFilterConfig {
                 return Err(out_of_range(quantity, "at least 1", got));
             }
         }
-        if self.emb_dim < 3 || self.emb_dim % 2 == 0 {
+        if self.emb_dim < 3 || self.emb_dim.is_multiple_of(2) {
             return Err(out_of_range(
                 "emb_dim of an implicit filter",
                 "an odd number, at least 3",
