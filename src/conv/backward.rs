@@ -1,10 +1,11 @@
 //! The backward pass of the operations: from candle's tensors to the rows of the CPU and back.
 
 use super::ops::{consecutive, for_dtype, not_on_gpu, Arrangement, CpuKernel, HeldKernel};
-use super::plan::{LagWindow, Semantics};
-use super::recipe;
+use super::plan::Semantics;
+use super::recipe::Recipe;
 use crate::cpu::convolve::{Filter, Inputs};
-use crate::cpu::element::{Compute, Element};
+use crate::cpu::element::Element;
+use crate::cpu::engine::Engine;
 use crate::cpu::gradient::{gradients, Targets};
 use crate::cpu::rows::Rows;
 use candle_core::{Device, Result, Storage, Tensor, WithDType};
@@ -114,26 +115,36 @@ fn run<E: Element>(
             .map(|shape| Tensor::zeros(shape, <E::Compute as WithDType>::DTYPE, &Device::Cpu))
             .transpose();
     }
-    let transform = <E::Compute>::transforms().get(recipe::transform_size(length));
+    let window = kernel.window(length);
+    // The backward pass needs the spectra of whole rows, whatever the forward pass did.
+    let engine = Engine::new(Recipe::whole(length));
     match kernel {
         CpuKernel::Prepared(kernel) => {
-            let spectra = kernel.spectra(&transform)?;
+            let spectra = kernel.spectra(&engine)?;
             let filter = Filter::Spectra(&spectra);
-            gradients(inputs, output_gradient, &filter, None, targets, &transform);
+            gradients(
+                inputs,
+                output_gradient,
+                &filter,
+                &window,
+                None,
+                targets,
+                &engine,
+            );
             Ok(None)
         }
-        CpuKernel::Taps(semantics, storage, layout) => {
-            let taps = Rows::<E::Compute>::new(storage, layout)?;
-            let window = LagWindow::new(semantics, length, taps.length());
-            let wanted = kernel_shape.map(|_| (&window, taps.length()));
-            let filter = Filter::Taps(taps, window.clone());
+        CpuKernel::Taps(_, storage, layout) => {
+            let rows = Rows::<E::Compute>::new(storage, layout)?;
+            let taps = kernel_shape.map(|_| rows.length());
+            let filter = Filter::Taps(rows);
             let dk = gradients(
                 inputs,
                 output_gradient,
                 &filter,
-                wanted,
+                &window,
+                taps,
                 targets,
-                &transform,
+                &engine,
             );
             kernel_shape.map(|shape| tensor(dk, shape)).transpose()
         }

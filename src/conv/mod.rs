@@ -9,6 +9,7 @@ mod recipe;
 
 pub(crate) use plan::LagWindow;
 pub use prepared::PreparedConv;
+pub(crate) use recipe::Recipe;
 
 use candle_core::{Device, Result, Tensor};
 use ops::{computable_kernel, consecutive, Arrangement, GatedOp, HeldKernel, KernelOp};

@@ -8,9 +8,10 @@
 use super::backward;
 use super::plan::{LagWindow, Semantics};
 use super::prepared::PreparedKernel;
-use super::recipe;
+use super::recipe::Recipe;
 use crate::cpu::convolve::{convolve, Filter, Inputs};
-use crate::cpu::element::{Compute, Element};
+use crate::cpu::element::Element;
+use crate::cpu::engine::Engine;
 use crate::cpu::rows::Rows;
 use crate::Error;
 use candle_core::backend::BackendStorage;
@@ -82,6 +83,17 @@ pub(super) enum CpuKernel<'a> {
     Prepared(&'a PreparedKernel),
 }
 
+impl CpuKernel<'_> {
+    /// The lags at which the taps act on sequences of `length` samples.
+    pub(super) fn window(&self, length: usize) -> LagWindow {
+        let (semantics, taps) = match self {
+            CpuKernel::Taps(semantics, _, layout) => (*semantics, layout.dims().last()),
+            CpuKernel::Prepared(kernel) => (kernel.semantics, kernel.dims().last()),
+        };
+        LagWindow::new(semantics, length, taps.copied().unwrap_or(0))
+    }
+}
+
 /// The convolution of `inputs`, as new storage of shape `(B, H, L)`.
 fn forward<E: Element>(
     inputs: Inputs<'_, E>,
@@ -91,16 +103,16 @@ fn forward<E: Element>(
     let output = if batch == 0 || channels == 0 || length == 0 {
         Vec::new()
     } else {
-        let transform = <E::Compute>::transforms().get(recipe::transform_size(length));
+        let window = kernel.window(length);
+        let engine = Engine::new(Recipe::choose(length, &window));
         match kernel {
-            CpuKernel::Taps(semantics, storage, layout) => {
+            CpuKernel::Taps(_, storage, layout) => {
                 let taps = Rows::<E::Compute>::new(storage, layout)?;
-                let window = LagWindow::new(semantics, length, taps.length());
-                convolve(inputs, &Filter::Taps(taps, window), &transform)?
+                convolve(inputs, &Filter::Taps(taps), &window, &engine)?
             }
             CpuKernel::Prepared(kernel) => {
-                let spectra = kernel.spectra(&transform)?;
-                convolve(inputs, &Filter::Spectra(&spectra), &transform)?
+                let spectra = kernel.spectra(&engine)?;
+                convolve(inputs, &Filter::Spectra(&spectra), &window, &engine)?
             }
         }
     };

@@ -5,7 +5,7 @@ use super::ops::{computable_kernel, consecutive, Arrangement, GatedOp, HeldKerne
 use super::plan::{LagWindow, Semantics};
 use crate::cpu::convolve::spectra;
 use crate::cpu::element::Compute;
-use crate::cpu::right_angle::RightAngle;
+use crate::cpu::engine::Engine;
 use crate::cpu::rows::Rows;
 use crate::cpu::spectra::{Spectra, SpectrumCache};
 use candle_core::{Device, Module, Result, Storage, Tensor};
@@ -133,17 +133,23 @@ pub(super) struct PreparedKernel {
 }
 
 impl PreparedKernel {
-    /// The spectra of all channels for one transform on the CPU.
-    pub(super) fn spectra<T: Compute>(&self, transform: &RightAngle<T>) -> Result<Arc<Spectra<T>>> {
-        self.cache.get(transform, || {
+    /// The shape of the kernel, `(H, Lk)`.
+    pub(super) fn dims(&self) -> &[usize] {
+        self.taps.dims()
+    }
+
+    /// The spectra of all channels for one recipe on the CPU.
+    pub(super) fn spectra<T: Compute>(&self, engine: &Engine<T>) -> Result<Arc<Spectra<T>>> {
+        self.cache.get(engine, || {
             let taps = self.taps.to_dtype(T::DTYPE)?;
             let (storage, layout) = taps.storage_and_layout();
             let Storage::Cpu(storage) = &*storage else {
                 return super::ops::not_on_gpu();
             };
             let rows = Rows::<T>::new(storage, layout)?;
-            let window = LagWindow::new(self.semantics, transform.size(), rows.length());
-            Ok(spectra(rows, &window, transform))
+            // The spectra serve every length that the transform holds.
+            let window = LagWindow::new(self.semantics, engine.size(), rows.length());
+            Ok(spectra(rows, &window, engine))
         })
     }
 }

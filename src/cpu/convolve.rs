@@ -1,9 +1,10 @@
 //! The forward pass: every row is read once, transformed in scratch memory and written once.
 
 use super::element::{Compute, Element};
-use super::right_angle::RightAngle;
+use super::engine::Engine;
+use super::pool::Scratch;
 use super::rows::Rows;
-use super::signal::{GatedOutput, GatedRow, Kernel};
+use super::signal::{GatedOutput, GatedRow};
 use crate::conv::LagWindow;
 use crate::Error;
 use candle_core::Result;
@@ -43,7 +44,7 @@ impl<'a, E: Element> Inputs<'a, E> {
 /// The kernel of a convolution.
 pub(crate) enum Filter<'a, T> {
     /// Taps `(H, Lk)`, transformed when they are needed.
-    Taps(Rows<'a, T>, LagWindow),
+    Taps(Rows<'a, T>),
     /// One spectrum for each channel.
     Spectra(&'a [Vec<Complex<T>>]),
 }
@@ -53,55 +54,33 @@ impl<T: Compute> Filter<'_, T> {
     pub(crate) fn spectrum<'b>(
         &'b self,
         channel: usize,
-        transform: &RightAngle<T>,
+        window: &LagWindow,
+        engine: &Engine<T>,
         buffer: &'b mut [Complex<T>],
         scratch: &mut [Complex<T>],
     ) -> &'b [Complex<T>] {
         match self {
             Filter::Spectra(spectra) => spectra.get(channel).map(Vec::as_slice).unwrap_or(&[]),
-            Filter::Taps(taps, window) => {
-                kernel_spectrum(taps.row(0, channel), window, transform, buffer, scratch);
+            Filter::Taps(taps) => {
+                engine.kernel_spectrum(taps.row(0, channel), window, buffer, scratch);
                 buffer
             }
         }
     }
 }
 
-fn kernel_spectrum<T: Compute>(
-    taps: &[T],
-    window: &LagWindow,
-    transform: &RightAngle<T>,
-    spectrum: &mut [Complex<T>],
-    scratch: &mut [Complex<T>],
-) {
-    let size = transform.size();
-    let kernel = Kernel {
-        taps,
-        window,
-        size,
-        scale: T::rounded(1.0 / size as f64),
-    };
-    transform.analyse(&kernel, spectrum, scratch);
-}
-
 /// The spectra of all channels of a kernel `(H, Lk)`.
 pub(crate) fn spectra<T: Compute>(
     taps: Rows<'_, T>,
     window: &LagWindow,
-    transform: &RightAngle<T>,
+    engine: &Engine<T>,
 ) -> Vec<Vec<Complex<T>>> {
     (0..taps.channels())
         .into_par_iter()
         .map(|channel| {
-            let mut spectrum = vec![Complex::new(T::zero(), T::zero()); transform.size()];
-            let mut scratch = T::pool().take(transform.scratch());
-            kernel_spectrum(
-                taps.row(0, channel),
-                window,
-                transform,
-                &mut spectrum,
-                &mut scratch,
-            );
+            let mut spectrum = vec![Complex::new(T::zero(), T::zero()); engine.size()];
+            let mut scratch = T::pool().take(engine.scratch());
+            engine.kernel_spectrum(taps.row(0, channel), window, &mut spectrum, &mut scratch);
             spectrum
         })
         .collect()
@@ -111,35 +90,39 @@ pub(crate) fn spectra<T: Compute>(
 pub(crate) fn convolve<E: Element>(
     inputs: Inputs<'_, E>,
     filter: &Filter<'_, E::Compute>,
-    transform: &RightAngle<E::Compute>,
+    window: &LagWindow,
+    engine: &Engine<E::Compute>,
 ) -> Result<Vec<E>> {
     let (channels, length) = (inputs.u.channels(), inputs.u.length());
     let mut output = E::zeros(element_count(&inputs.u)?);
+    let needed = engine.size() + engine.scratch();
+    let memory = || <E::Compute>::pool().take(needed);
     by_channel(&mut output, channels, length)
         .into_par_iter()
         .enumerate()
         .for_each(|(channel, mut rows)| {
-            let size = transform.size();
-            let mut kernel_memory = <E::Compute>::pool().take(size + transform.scratch());
-            let (buffer, scratch) = kernel_memory.split_at_mut(size);
-            let spectrum = filter.spectrum(channel, transform, buffer, scratch);
-            let one_row = |(batch, output): (usize, &mut &mut [E])| {
-                let mut memory = <E::Compute>::pool().take(size + transform.scratch());
-                let (buffer, scratch) = memory.split_at_mut(size);
-                transform.analyse(&inputs.gated_input(batch, channel), buffer, scratch);
-                for (value, &factor) in buffer.iter_mut().zip(spectrum) {
-                    *value = *value * factor;
-                }
-                let mut sink = GatedOutput {
+            let mut kernel_memory = memory();
+            let (buffer, scratch) = kernel_memory.split_at_mut(engine.size());
+            let spectrum = filter.spectrum(channel, window, engine, buffer, scratch);
+            let one_row = |memory: &mut Scratch<E::Compute>, (batch, output): (usize, &mut _)| {
+                let output = GatedOutput {
                     gate: inputs.out_gate_row(batch, channel),
                     output,
                 };
-                transform.synthesise(buffer, &mut sink, scratch);
+                let input = inputs.gated_input(batch, channel);
+                engine.convolve_row(input, spectrum, window.forward, output, memory);
             };
+            // Rows are tasks of their own only where the channels alone would leave threads idle.
             if channels < 4 * rayon::current_num_threads() {
-                rows.par_iter_mut().enumerate().for_each(one_row);
+                rows.par_iter_mut()
+                    .map(|row| &mut **row)
+                    .enumerate()
+                    .for_each_init(memory, one_row);
             } else {
-                rows.iter_mut().enumerate().for_each(one_row);
+                let mut memory = memory();
+                for row in rows.iter_mut().map(|row| &mut **row).enumerate() {
+                    one_row(&mut memory, row);
+                }
             }
         });
     Ok(output)

@@ -7,6 +7,7 @@
 
 use super::convolve::{by_channel, Filter, Inputs};
 use super::element::{Compute, Element};
+use super::engine::{multiply, Engine};
 use super::right_angle::RightAngle;
 use super::rows::Rows;
 use super::signal::{GatedOutput, GatedPair, GatedRow, KernelGradient};
@@ -89,19 +90,22 @@ fn group_size(batch: usize, channels: usize, transform_size: usize) -> usize {
     batch.div_ceil(groups).max(1)
 }
 
-/// Fills `targets`, and returns `dk`, contiguous `(H, Lk)`, if `taps` says how its taps act.
+/// Fills `targets`, and returns `dk`, contiguous `(H, Lk)`, if its number of `taps` is
+/// given. The engine's recipe must be a whole-row one.
 pub(crate) fn gradients<E: Element>(
     inputs: Inputs<'_, E>,
     output_gradient: Rows<'_, E>,
     filter: &Filter<'_, E::Compute>,
-    taps: Option<(&LagWindow, usize)>,
+    window: &LagWindow,
+    taps: Option<usize>,
     targets: Targets<'_, E>,
-    transform: &RightAngle<E::Compute>,
+    engine: &Engine<E::Compute>,
 ) -> Vec<E::Compute> {
     let (batch, channels) = (inputs.u.batch(), inputs.u.channels());
+    let transform = engine.transform();
     let size = transform.size();
     let group = group_size(batch, channels, size);
-    let tap_count = taps.map_or(0, |(_, count)| count);
+    let tap_count = taps.unwrap_or(0);
     let mut kernel_gradient = E::Compute::zeros(channels * tap_count);
     let kernel_rows: Vec<&mut [E::Compute]> = match tap_count {
         0 => (0..channels).map(|_| Default::default()).collect(),
@@ -115,7 +119,7 @@ pub(crate) fn gradients<E: Element>(
         .for_each(|(channel, (mut rows, kernel_row))| {
             let mut kernel_memory = <E::Compute>::pool().take(size + transform.scratch());
             let (buffer, scratch) = kernel_memory.split_at_mut(size);
-            let spectrum = filter.spectrum(channel, transform, buffer, scratch);
+            let spectrum = filter.spectrum(channel, window, engine, buffer, scratch);
             let task = ChannelTask {
                 inputs,
                 output_gradient,
@@ -129,7 +133,7 @@ pub(crate) fn gradients<E: Element>(
                 .enumerate()
                 .map(|(index, rows)| task.group(index * group, rows))
                 .collect();
-            if let Some((window, _)) = taps {
+            if taps.is_some() {
                 let mut total = sums.drain(..).reduce(|mut total, sum| {
                     for (t, s) in total.iter_mut().zip(sum) {
                         *t = *t + s;
@@ -189,9 +193,7 @@ impl<E: Element> ChannelTask<'_, E> {
                 *s = *s + i.conj() * o;
             }
             if let Some(target) = &mut targets.out_gate {
-                for (i, &k) in input.iter_mut().zip(self.spectrum) {
-                    *i = *i * k;
-                }
+                multiply(input, self.spectrum);
                 let mut sink = GatedOutput {
                     gate: Some(dy),
                     output: target,

@@ -3,9 +3,11 @@
 pub(crate) mod convolve;
 pub(crate) mod depthwise;
 pub(crate) mod element;
+pub(crate) mod engine;
 pub(crate) mod gradient;
+mod pieces;
 mod pool;
-pub(crate) mod right_angle;
+mod right_angle;
 pub(crate) mod rows;
 mod signal;
 pub(crate) mod spectra;

@@ -68,7 +68,17 @@ impl<T: Compute> RightAngle<T> {
             .max(self.inverse.get_inplace_scratch_len())
     }
 
-    /// The transform of `source`, in `spectrum`.
+    /// The plain Fourier transform of `values`, in place.
+    pub(crate) fn forward(&self, values: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
+        self.forward.process_with_scratch(values, scratch);
+    }
+
+    /// The plain inverse Fourier transform of `values` times the size, in place.
+    pub(crate) fn inverse(&self, values: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
+        self.inverse.process_with_scratch(values, scratch);
+    }
+
+    /// The right-angle transform of `source`, in `spectrum`.
     pub(crate) fn analyse(
         &self,
         source: &impl Source<T>,
@@ -82,17 +92,17 @@ impl<T: Compute> RightAngle<T> {
         {
             source.load(index * PIECE, weights, target);
         }
-        self.forward.process_with_scratch(spectrum, scratch);
+        self.forward(spectrum, scratch);
     }
 
-    /// The inverse transform times the size, in `sink`. Destroys `spectrum`.
+    /// The inverse right-angle transform times the size, in `sink`. Destroys `spectrum`.
     pub(crate) fn synthesise(
         &self,
         spectrum: &mut [Complex<T>],
         sink: &mut impl Sink<T>,
         scratch: &mut [Complex<T>],
     ) {
-        self.inverse.process_with_scratch(spectrum, scratch);
+        self.inverse(spectrum, scratch);
         for (index, (values, weights)) in spectrum
             .chunks_mut(PIECE)
             .zip(self.weights.chunks(PIECE))

@@ -18,6 +18,42 @@ fn piece<E>(row: &[E], start: usize, length: usize) -> &[E] {
     &row[start..end]
 }
 
+impl<E: Element> GatedRow<'_, E> {
+    /// Calls `with` with the samples from `start`, up to `length` of them, widened and gated.
+    fn piece<R>(
+        &self,
+        start: usize,
+        length: usize,
+        with: impl FnOnce(&[E::Compute], Option<&[E::Compute]>) -> R,
+    ) -> R {
+        let zero = num_traits::zero::<E::Compute>();
+        let (mut sample_buffer, mut gate_buffer) = ([zero; PIECE], [zero; PIECE]);
+        let samples = piece(self.samples, start, length.min(PIECE));
+        let samples = E::widen(samples, &mut sample_buffer);
+        let gate = self.gate.map(|gate| {
+            let gate = piece(gate, start, samples.len());
+            E::widen(gate, &mut gate_buffer)
+        });
+        with(samples, gate)
+    }
+
+    /// Sets `target`, of up to [`PIECE`] values, to the samples from `start`.
+    pub(crate) fn read(&self, start: usize, target: &mut [E::Compute]) {
+        let filled = self.piece(start, target.len(), |samples, gate| {
+            match gate {
+                None => target[..samples.len()].copy_from_slice(samples),
+                Some(gate) => {
+                    for ((t, &x), &g) in target.iter_mut().zip(samples).zip(gate) {
+                        *t = x * g;
+                    }
+                }
+            }
+            samples.len()
+        });
+        target[filled..].fill(num_traits::zero());
+    }
+}
+
 impl<E: Element> Source<E::Compute> for GatedRow<'_, E> {
     fn load(
         &self,
@@ -25,26 +61,24 @@ impl<E: Element> Source<E::Compute> for GatedRow<'_, E> {
         weights: &[Complex<E::Compute>],
         target: &mut [Complex<E::Compute>],
     ) {
-        let zero = num_traits::zero::<E::Compute>();
-        let mut sample_buffer = [zero; PIECE];
-        let samples = E::widen(piece(self.samples, start, target.len()), &mut sample_buffer);
-        let (filled, rest) = target.split_at_mut(samples.len());
-        match self.gate {
-            None => {
-                for ((t, &w), &x) in filled.iter_mut().zip(weights).zip(samples) {
-                    *t = Complex::new(x * w.re, x * w.im);
+        let filled = self.piece(start, target.len(), |samples, gate| {
+            match gate {
+                None => {
+                    for ((t, &w), &x) in target.iter_mut().zip(weights).zip(samples) {
+                        *t = Complex::new(x * w.re, x * w.im);
+                    }
+                }
+                Some(gate) => {
+                    for (((t, &w), &x), &g) in target.iter_mut().zip(weights).zip(samples).zip(gate)
+                    {
+                        let v = x * g;
+                        *t = Complex::new(v * w.re, v * w.im);
+                    }
                 }
             }
-            Some(gate) => {
-                let mut gate_buffer = [zero; PIECE];
-                let gate = E::widen(piece(gate, start, samples.len()), &mut gate_buffer);
-                for (((t, &w), &x), &g) in filled.iter_mut().zip(weights).zip(samples).zip(gate) {
-                    let v = x * g;
-                    *t = Complex::new(v * w.re, v * w.im);
-                }
-            }
-        }
-        rest.fill(Complex::new(zero, zero));
+            samples.len()
+        });
+        target[filled..].fill(num_traits::zero());
     }
 }
 
@@ -54,6 +88,25 @@ pub(crate) struct GatedOutput<'a, 'b, E> {
     pub(crate) output: &'b mut [E],
 }
 
+impl<E: Element> GatedOutput<'_, '_, E> {
+    /// Multiplies `values`, up to [`PIECE`] of them, by the gate and stores them from `start`.
+    /// Those beyond the end of the row are dropped.
+    pub(crate) fn write(&mut self, start: usize, values: &mut [E::Compute]) {
+        let start = start.min(self.output.len());
+        let end = start.saturating_add(values.len()).min(self.output.len());
+        let output = &mut self.output[start..end];
+        let values = &mut values[..output.len()];
+        if let Some(gate) = self.gate {
+            let mut gate_buffer = [num_traits::zero::<E::Compute>(); PIECE];
+            let gate = E::widen(piece(gate, start, values.len()), &mut gate_buffer);
+            for (v, &g) in values.iter_mut().zip(gate) {
+                *v = *v * g;
+            }
+        }
+        E::narrow(values, output);
+    }
+}
+
 impl<E: Element> Sink<E::Compute> for GatedOutput<'_, '_, E> {
     fn store(
         &mut self,
@@ -61,23 +114,13 @@ impl<E: Element> Sink<E::Compute> for GatedOutput<'_, '_, E> {
         weights: &[Complex<E::Compute>],
         values: &mut [Complex<E::Compute>],
     ) {
-        let zero = num_traits::zero::<E::Compute>();
-        let start = start.min(self.output.len());
-        let end = start.saturating_add(values.len()).min(self.output.len());
-        let output = &mut self.output[start..end];
-        let mut real_buffer = [zero; PIECE];
-        let real = &mut real_buffer[..output.len()];
+        let mut buffer = [num_traits::zero::<E::Compute>(); PIECE];
+        let count = values.len().min(PIECE);
+        let real = &mut buffer[..count];
         for ((r, &w), &v) in real.iter_mut().zip(weights).zip(values.iter()) {
             *r = v.re * w.re + v.im * w.im;
         }
-        if let Some(gate) = self.gate {
-            let mut gate_buffer = [zero; PIECE];
-            let gate = E::widen(piece(gate, start, real.len()), &mut gate_buffer);
-            for (r, &g) in real.iter_mut().zip(gate) {
-                *r = *r * g;
-            }
-        }
-        E::narrow(real, output);
+        self.write(start, real);
     }
 }
 
