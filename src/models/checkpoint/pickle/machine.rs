@@ -575,7 +575,10 @@ impl<'a> Machine<'a> {
             other => Err(("a tuple of arguments".to_string(), other.kind().to_string())),
         };
         match tensor {
-            Ok(tensor) => self.push(Value::Tensor(Box::new(tensor))),
+            Ok(tensor) => {
+                self.charge(tensor.shape.len().saturating_mul(2))?;
+                self.push(Value::Tensor(Box::new(tensor)))
+            }
             Err((expected, got)) => Err(self.wrong(expected, got)),
         }
     }
