@@ -124,7 +124,7 @@ fn memory_follows_the_bytes_that_are_there() {
         (
             "copied sizes",
             repeated(
-                b"ctorch._utils\n_rebuild_tensor_v2\nq\0((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00NK\x00tQK\0(K\x01K\x01K\x01K\x01tq\x01h\x01tq\x02",
+                b"ctorch._utils\n_rebuild_tensor_v2\nq\0((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0\x30NK\x00tQK\0(K\x01K\x01K\x01K\x01tq\x01h\x01tq\x02",
                 b"h\0h\x02R",
                 100_000,
                 b".",

@@ -206,7 +206,8 @@ fn plain_dictionaries_give_their_tensors() {
             .map(|(name, tensor)| (text(name), checkpoint.tensor(tensor)))
             .collect()
     };
-    let make: [fn(Vec<(Py, Py)>) -> Py; 7] = [
+    type Make = fn(Vec<(Py, Py)>) -> Py;
+    let make: [Make; 7] = [
         Py::Dict,
         ordered_dict,
         |items| {

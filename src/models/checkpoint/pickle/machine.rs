@@ -1,14 +1,12 @@
-//! The stack machine. One method an effect, one arm an opcode.
+//! The stack machine. One method an effect, one arm an opcode; those that make objects are in `objects`.
 //!
 //! Memory is bounded by the length of the pickle: every opcode pushes at most
 //! one value, a collection is made of values that were pushed one by one, and
 //! the few copies are charged against that length.
 
 use super::bytes::Bytes;
-use super::globals::{look_up, Global};
-use super::tensor::rebuild;
-use super::{value, Graph, Id, Storage, Value};
-use crate::models::checkpoint::error::{quoted, shortened};
+use super::{value, Graph, Id, Value};
+use crate::models::checkpoint::error::quoted;
 use crate::Error;
 use std::collections::HashMap;
 
@@ -16,7 +14,7 @@ use std::collections::HashMap;
 const MAX_BYTES: usize = 64 << 20;
 const MAX_VALUES: usize = 1 << 22;
 
-type Outcome<T = ()> = Result<T, Error>;
+pub(super) type Outcome<T = ()> = Result<T, Error>;
 
 /// Runs the pickle. `source_name` is for messages.
 pub(in crate::models::checkpoint) fn parse<'a>(
@@ -47,10 +45,10 @@ pub(in crate::models::checkpoint) fn parse<'a>(
     }
 }
 
-struct Machine<'a> {
-    bytes: Bytes<'a>,
-    values: Vec<Value<'a>>,
-    stack: Vec<Id>,
+pub(super) struct Machine<'a> {
+    pub(super) bytes: Bytes<'a>,
+    pub(super) values: Vec<Value<'a>>,
+    pub(super) stack: Vec<Id>,
     /// Heights of the stack at the marks that are open.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
@@ -99,9 +97,9 @@ impl<'a> Machine<'a> {
             0x85 => self.short_tuple(1)?,
             0x86 => self.short_tuple(2)?,
             0x87 => self.short_tuple(3)?,
-            b't' => self.from_mark(Value::Tuple)?,
+            b't' => self.collect_to_mark(Value::Tuple)?,
             b']' => self.push(Value::List(Vec::new()))?,
-            b'l' => self.from_mark(Value::List)?,
+            b'l' => self.collect_to_mark(Value::List)?,
             b'a' => self.append()?,
             b'e' => self.appends()?,
             b'}' => self.push(Value::Dict(Vec::new()))?,
@@ -110,7 +108,7 @@ impl<'a> Machine<'a> {
             b'u' => self.set_items()?,
             0x8f => self.push(Value::Opaque)?, // an empty set
             0x90 => self.add_items()?,
-            0x91 => self.from_mark(|_| Value::Opaque)?, // a frozen set
+            0x91 => self.collect_to_mark(|_| Value::Opaque)?, // a frozen set
 
             // The stack and the memo.
             b'0' => self.discard()?,
@@ -149,17 +147,17 @@ impl<'a> Machine<'a> {
         Ok(None)
     }
 
-    fn wrong(&self, expected: impl ToString, got: impl ToString) -> Error {
+    pub(super) fn wrong(&self, expected: impl ToString, got: impl ToString) -> Error {
         self.bytes.wrong(expected, got)
     }
 
-    fn get(&self, id: Id) -> &Value<'a> {
+    pub(super) fn get(&self, id: Id) -> &Value<'a> {
         value(&self.values, id)
     }
 
     // ---- the stack
 
-    fn new_value(&mut self, value: Value<'a>) -> Outcome<Id> {
+    pub(super) fn new_value(&mut self, value: Value<'a>) -> Outcome<Id> {
         let id = u32::try_from(self.values.len()).ok().map(Id);
         match id.filter(|_| self.values.len() < MAX_VALUES) {
             Some(id) => {
@@ -170,14 +168,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn push(&mut self, value: Value<'a>) -> Outcome {
+    pub(super) fn push(&mut self, value: Value<'a>) -> Outcome {
         let id = self.new_value(value)?;
         self.stack.push(id);
         Ok(())
     }
 
     /// The top of the stack, which must not lie below the last mark.
-    fn top(&self) -> Outcome<Id> {
+    pub(super) fn top(&self) -> Outcome<Id> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.last() {
             Some(&id) if self.stack.len() > floor => Ok(id),
@@ -185,14 +183,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn pop(&mut self) -> Outcome<Id> {
+    pub(super) fn pop(&mut self) -> Outcome<Id> {
         let id = self.top()?;
         self.stack.pop();
         Ok(id)
     }
 
     /// The values above the last mark, which is closed.
-    fn pop_to_mark(&mut self) -> Outcome<Vec<Id>> {
+    pub(super) fn pop_to_mark(&mut self) -> Outcome<Vec<Id>> {
         match self.marks.pop() {
             Some(height) => Ok(self.stack.split_off(height.min(self.stack.len()))),
             None => Err(self.wrong("a mark on the stack", "none")),
@@ -216,7 +214,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn charge(&mut self, items: usize) -> Outcome {
+    pub(super) fn charge(&mut self, items: usize) -> Outcome {
         match self.copies_left.checked_sub(items) {
             Some(left) => {
                 self.copies_left = left;
@@ -330,7 +328,7 @@ impl<'a> Machine<'a> {
         self.push(Value::Tuple(items))
     }
 
-    fn from_mark(&mut self, make: impl Fn(Vec<Id>) -> Value<'a>) -> Outcome {
+    fn collect_to_mark(&mut self, make: impl Fn(Vec<Id>) -> Value<'a>) -> Outcome {
         let items = self.pop_to_mark()?;
         self.push(make(items))
     }
@@ -430,206 +428,6 @@ impl<'a> Machine<'a> {
                 Ok(())
             }
             None => Err(self.wrong(format!("a value remembered as {index}"), "none")),
-        }
-    }
-
-    // ---- objects
-
-    fn global_from_lines(&mut self) -> Outcome {
-        let module = self.bytes.line()?;
-        let name = self.bytes.line()?;
-        self.push_global(module, name)
-    }
-
-    fn global_from_stack(&mut self) -> Outcome {
-        let name = self.pop()?;
-        let module = self.pop()?;
-        match (self.get(module), self.get(name)) {
-            (&Value::Text(module), &Value::Text(name)) => self.push_global(module, name),
-            _ => Err(self.wrong("the name of a class", "something else than texts")),
-        }
-    }
-
-    fn push_global(&mut self, module: &str, name: &str) -> Outcome {
-        let global = self.look_up(module, name)?;
-        self.push(Value::Global(global))
-    }
-
-    fn look_up(&self, module: &str, name: &str) -> Outcome<Global> {
-        look_up(module, name).ok_or_else(|| {
-            let asked = shortened(&format!("{module}.{name}"));
-            self.wrong(
-                "weights in plain containers",
-                format!("a pickle that asks for `{asked}`, which no file of weights needs"),
-            )
-        })
-    }
-
-    fn reduce(&mut self) -> Outcome {
-        let arguments = self.pop()?;
-        let callable = self.pop()?;
-        self.call(callable, arguments)
-    }
-
-    fn new_with_keywords(&mut self) -> Outcome {
-        self.pop()?;
-        self.reduce()
-    }
-
-    fn object_from_mark(&mut self) -> Outcome {
-        let items = self.pop_to_mark()?;
-        let Some((&class, arguments)) = items.split_first() else {
-            return Err(self.wrong("a class", "nothing"));
-        };
-        let arguments = self.new_value(Value::Tuple(arguments.to_vec()))?;
-        self.call(class, arguments)
-    }
-
-    fn instance_from_mark(&mut self) -> Outcome {
-        let module = self.bytes.line()?;
-        let name = self.bytes.line()?;
-        let global = self.look_up(module, name)?;
-        let class = self.new_value(Value::Global(global))?;
-        let arguments = self.pop_to_mark()?;
-        let arguments = self.new_value(Value::Tuple(arguments))?;
-        self.call(class, arguments)
-    }
-
-    /// What Python would do by calling `callable(*arguments)`, for the few names that matter.
-    fn call(&mut self, callable: Id, arguments: Id) -> Outcome {
-        let Value::Global(global) = *self.get(callable) else {
-            let got = self.get(callable).kind();
-            return Err(self.wrong("a class or function to call", got));
-        };
-        let Value::Tuple(items) = self.get(arguments) else {
-            let got = self.get(arguments).kind();
-            return Err(self.wrong("a tuple of arguments", got));
-        };
-        match global {
-            Global::Dict => {
-                // defaultdict's first argument is no content; skip what is no collection.
-                let content = items
-                    .iter()
-                    .copied()
-                    .find(|&id| matches!(self.get(id), Value::Dict(_) | Value::List(_)));
-                let pairs = match content {
-                    Some(content) => self.copied_pairs(content)?,
-                    None => Vec::new(),
-                };
-                self.push(Value::Dict(pairs))
-            }
-            Global::Size | Global::RebuildParameter => match items.first() {
-                Some(&first) => {
-                    self.stack.push(first);
-                    Ok(())
-                }
-                None => Err(self.wrong("an argument", "none")),
-            },
-            Global::RebuildTensor => self.push_tensor(arguments, false),
-            Global::RebuildTensorWithType => self.push_tensor(arguments, true),
-            Global::RebuildFromType => match *items.as_slice() {
-                [function, _, inner, ..] => match *self.get(function) {
-                    Value::Global(Global::RebuildTensor) => self.push_tensor(inner, false),
-                    Value::Global(Global::RebuildTensorWithType) => self.push_tensor(inner, true),
-                    _ => self.push(Value::Opaque),
-                },
-                _ => {
-                    let got = items.len();
-                    Err(self.wrong("a function, a class and arguments", got))
-                }
-            },
-            Global::Inert | Global::Storage(_) => self.push(Value::Opaque),
-            Global::Dtype(_) => Err(self.wrong("a class or function to call", "a dtype")),
-        }
-    }
-
-    /// The pairs of a dictionary, or of a list of pairs.
-    fn copied_pairs(&mut self, content: Id) -> Outcome<Vec<(Id, Id)>> {
-        let count = match self.get(content) {
-            Value::Dict(pairs) => pairs.len(),
-            Value::List(items) => items.len(),
-            _ => 0,
-        };
-        self.charge(count)?;
-        let pairs = match self.get(content) {
-            Value::Dict(pairs) => Some(pairs.clone()),
-            Value::List(items) => items.iter().map(|&item| self.pair(item)).collect(),
-            _ => None,
-        };
-        pairs.ok_or_else(|| self.wrong("a list of pairs", "something else"))
-    }
-
-    fn pair(&self, id: Id) -> Option<(Id, Id)> {
-        match self.get(id) {
-            Value::Tuple(items) | Value::List(items) => match *items.as_slice() {
-                [key, item] => Some((key, item)),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    fn push_tensor(&mut self, arguments: Id, typed: bool) -> Outcome {
-        let tensor = match self.get(arguments) {
-            Value::Tuple(items) => rebuild(&self.values, items, typed),
-            other => Err(("a tuple of arguments".to_string(), other.kind().to_string())),
-        };
-        match tensor {
-            Ok(tensor) => {
-                self.charge(tensor.shape.len().saturating_mul(2))?;
-                self.push(Value::Tensor(Box::new(tensor)))
-            }
-            Err((expected, got)) => Err(self.wrong(expected, got)),
-        }
-    }
-
-    /// The state of an object: nothing that a tensor depends on.
-    fn build(&mut self) -> Outcome {
-        self.pop()?;
-        let target = self.top()?;
-        match self.get(target) {
-            Value::Dict(_) | Value::List(_) | Value::Tensor(_) | Value::Opaque => Ok(()),
-            other => Err(self.wrong("an object that has a state", other.kind())),
-        }
-    }
-
-    /// `("storage", class, key, location, number of elements)`.
-    fn persistent(&mut self) -> Outcome {
-        let id = self.pop()?;
-        let storage = match self.get(id) {
-            Value::Tuple(items) => self.storage(items),
-            _ => None,
-        };
-        match storage {
-            Some(storage) => self.push(Value::Storage(storage)),
-            None => Err(self.wrong(
-                "a storage: (\"storage\", class, key, location, number of elements of at least 0)",
-                "another persistent object",
-            )),
-        }
-    }
-
-    fn storage(&self, items: &[Id]) -> Option<Storage> {
-        let [kind, class, key, _location, count, ..] = *items else {
-            return None;
-        };
-        match (
-            self.get(kind),
-            self.get(class),
-            self.get(key),
-            self.get(count),
-        ) {
-            (
-                Value::Text("storage"),
-                &Value::Global(Global::Storage(element)),
-                Value::Text(_),
-                &Value::Int(count),
-            ) => Some(Storage {
-                key,
-                element,
-                bytes: u64::try_from(count).ok()?.checked_mul(element.bytes)?,
-            }),
-            _ => None,
         }
     }
 }

@@ -12,6 +12,7 @@
 mod bytes;
 mod globals;
 mod machine;
+mod objects;
 mod tensor;
 
 pub(super) use machine::parse;
