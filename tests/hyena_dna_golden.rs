@@ -7,15 +7,13 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_flashfftconv::models::hyena_dna::{Config, HyenaDna};
 use common::{assert_close, data_dir, deviation, golden, to_f64};
 
-const CPU: Device = Device::Cpu;
-
 fn config(name: &str) -> Config {
     Config::from_file(data_dir().join(format!("{name}.json"))).unwrap()
 }
 
-fn from_files(config_name: &str, weights: &str, dtype: DType) -> Result<HyenaDna> {
+fn from_files(config_name: &str, weights: &str, dtype: DType, device: &Device) -> Result<HyenaDna> {
     let path = data_dir().join(format!("{weights}.safetensors"));
-    HyenaDna::from_files(config(config_name), &[path], dtype, &CPU)
+    HyenaDna::from_files(config(config_name), &[path], dtype, device)
 }
 
 #[track_caller]
@@ -31,9 +29,9 @@ fn assert_within(got: &Tensor, want: &Tensor, absolute: f64, what: &str) {
 }
 
 /// One case in one layout: logits, hidden states and the residual stream.
-fn check(case: &str, layout: &str) -> Result<()> {
+fn check(case: &str, layout: &str, device: &Device) -> Result<()> {
     let io = golden(&format!("{case}.io"));
-    let ids = &io["input_ids"];
+    let ids = &io["input_ids"].to_device(device)?;
     let want = match io.get("logits_hf_head_f64") {
         Some(own_head) if layout == "hf" => own_head,
         _ => &io["logits_f64"],
@@ -43,7 +41,7 @@ fn check(case: &str, layout: &str) -> Result<()> {
         format!("{case}.{layout}"),
     );
 
-    let model = from_files(&config_name, &weights, DType::F32)?;
+    let model = from_files(&config_name, &weights, DType::F32, device)?;
     assert_within(&model.forward(ids)?, want, 1e-4, "f32 logits");
     // The second call takes the kept filters, which changes nothing.
     let first = to_f64(&model.forward(ids)?);
@@ -51,7 +49,10 @@ fn check(case: &str, layout: &str) -> Result<()> {
     model.set_cache_bytes(0);
     assert_eq!(to_f64(&model.forward(ids)?), first);
 
-    let model = from_files(&config_name, &weights, DType::F64)?;
+    if !device.is_cpu() {
+        return Ok(());
+    }
+    let model = from_files(&config_name, &weights, DType::F64, device)?;
     assert_within(&model.forward(ids)?, want, 1e-9, "f64 logits");
     // These were rounded to f32 when stored.
     let states = model.all_hidden_states(ids)?;
@@ -68,33 +69,48 @@ fn check(case: &str, layout: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn tiny_a_with_original_names() -> Result<()> {
-    check("hyenadna_tiny_a", "orig")
+twin!(
+    tiny_a_with_original_names,
+    super::tiny_a_with_original_names
+);
+fn tiny_a_with_original_names(device: &Device) -> Result<()> {
+    check("hyenadna_tiny_a", "orig", device)
 }
 
-#[test]
-fn tiny_a_with_hugging_face_names() -> Result<()> {
-    check("hyenadna_tiny_a", "hf")
+twin!(
+    tiny_a_with_hugging_face_names,
+    super::tiny_a_with_hugging_face_names
+);
+fn tiny_a_with_hugging_face_names(device: &Device) -> Result<()> {
+    check("hyenadna_tiny_a", "hf", device)
 }
 
-#[test]
-fn tiny_b_with_original_names() -> Result<()> {
-    check("hyenadna_tiny_b", "orig")
+twin!(
+    tiny_b_with_original_names,
+    super::tiny_b_with_original_names
+);
+fn tiny_b_with_original_names(device: &Device) -> Result<()> {
+    check("hyenadna_tiny_b", "orig", device)
 }
 
-#[test]
-fn tiny_b_with_hugging_face_names() -> Result<()> {
-    check("hyenadna_tiny_b", "hf")
+twin!(
+    tiny_b_with_hugging_face_names,
+    super::tiny_b_with_hugging_face_names
+);
+fn tiny_b_with_hugging_face_names(device: &Device) -> Result<()> {
+    check("hyenadna_tiny_b", "hf", device)
 }
 
-#[test]
-fn order_three() -> Result<()> {
-    check("hyenadna_tiny_order3", "orig")
+twin!(order_three, super::order_three);
+fn order_three(device: &Device) -> Result<()> {
+    check("hyenadna_tiny_order3", "orig", device)
 }
 
-#[test]
-fn configuration_and_weights_of_either_layout_go_together() -> Result<()> {
+twin!(
+    layouts_of_configuration_and_weights_mix,
+    super::layouts_of_configuration_and_weights_mix
+);
+fn layouts_of_configuration_and_weights_mix(device: &Device) -> Result<()> {
     let io = golden("hyenadna_tiny_a.io");
     let config = Config {
         // The embedding is the head in the original weights alone.
@@ -102,9 +118,9 @@ fn configuration_and_weights_of_either_layout_go_together() -> Result<()> {
         ..config("hyenadna_tiny_a.config_hf")
     };
     let path = data_dir().join("hyenadna_tiny_a.orig.safetensors");
-    let model = HyenaDna::from_files(config, &[path], DType::F32, &CPU)?;
+    let model = HyenaDna::from_files(config, &[path], DType::F32, device)?;
     assert_within(
-        &model.forward(&io["input_ids"])?,
+        &model.forward(&io["input_ids"].to_device(device)?)?,
         &io["logits_f64"],
         1e-4,
         "logits",
@@ -112,8 +128,8 @@ fn configuration_and_weights_of_either_layout_go_together() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn the_inside_of_a_mixer() -> Result<()> {
+twin!(the_inside_of_a_mixer, super::the_inside_of_a_mixer);
+fn the_inside_of_a_mixer(device: &Device) -> Result<()> {
     for (case, layer) in [
         ("hyenadna_tiny_a", 1),
         ("hyenadna_tiny_b", 0),
@@ -122,7 +138,7 @@ fn the_inside_of_a_mixer() -> Result<()> {
         let io = golden(&format!("{case}.io"));
         let tap = |name: &str| &io[&format!("layer{layer}.{name}")];
         let config_name = format!("{case}.config_orig");
-        let model = from_files(&config_name, &format!("{case}.orig"), DType::F32)?;
+        let model = from_files(&config_name, &format!("{case}.orig"), DType::F32, device)?;
         let mixer = model.mixer(layer).unwrap();
         let length = tap("mixer_in").dim(1)?;
         let filter = mixer
@@ -130,19 +146,24 @@ fn the_inside_of_a_mixer() -> Result<()> {
             .kernel(length)?
             .reshape(tap("filter_k").dims())?;
         assert_close(&filter, tap("filter_k"), 2e-5, "filter_k");
-        let mixed = mixer.forward(tap("mixer_in"))?;
+        let mixed = mixer.forward(&tap("mixer_in").to_device(device)?)?;
         assert_within(&mixed, tap("mixer_out"), 2e-5, "mixer_out");
         assert!(model.mixer(config(&config_name).n_layer).is_none());
     }
     Ok(())
 }
 
-#[test]
-fn half_precision_stays_near() -> Result<()> {
+twin!(half_precision_stays_near, super::half_precision_stays_near);
+fn half_precision_stays_near(device: &Device) -> Result<()> {
     let io = golden("hyenadna_tiny_a.io");
     for (dtype, tolerance) in [(DType::F16, 5e-3), (DType::BF16, 4e-2)] {
-        let model = from_files("hyenadna_tiny_a.config_orig", "hyenadna_tiny_a.orig", dtype)?;
-        let logits = model.forward(&io["input_ids"])?;
+        let model = from_files(
+            "hyenadna_tiny_a.config_orig",
+            "hyenadna_tiny_a.orig",
+            dtype,
+            device,
+        )?;
+        let logits = model.forward(&io["input_ids"].to_device(device)?)?;
         assert_eq!(logits.dtype(), dtype);
         assert_close(
             &logits,

@@ -1,5 +1,6 @@
 //! Which weight files a HyenaDNA model takes, and what it says about the others.
 
+mod checkpoint_writer;
 mod common;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -110,6 +111,29 @@ fn weights_spread_over_files_come_together() -> Result<()> {
     let twice = [&paths[0], &paths[0], &paths[1]];
     let error = HyenaDna::from_files(tiny_b(), &twice, DType::F32, &CPU).unwrap_err();
     assert!(error.to_string().contains("in different files"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn lightning_checkpoints_are_read() -> Result<()> {
+    use checkpoint_writer::{ordered_dict, text, Checkpoint, Py};
+    let config = Config::from_file(data_dir().join("hyenadna_tiny_a.config_orig.json"))?;
+    let mut checkpoint = Checkpoint::default();
+    let mut state = Vec::new();
+    for (name, tensor) in golden("hyenadna_tiny_a.orig") {
+        state.push((text(&name), checkpoint.tensor(&tensor)));
+    }
+    let saved = checkpoint.save(&Py::Dict(vec![
+        (text("epoch"), Py::Int(3)),
+        (text("state_dict"), ordered_dict(state)),
+    ]));
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("weights.ckpt");
+    std::fs::write(&path, saved)?;
+    let model = HyenaDna::from_files(config, &[path], DType::F32, &CPU)?;
+    let io = golden("hyenadna_tiny_a.io");
+    let logits = model.forward(&io["input_ids"])?;
+    common::assert_close(&logits, &io["logits_f64"], 1e-5, "logits");
     Ok(())
 }
 

@@ -29,7 +29,7 @@ fn config(d_model: usize, order: usize, max_len: usize) -> HyenaOperatorConfig {
 }
 
 /// One stored case in f32, to the noise of f32, and in f64.
-fn check(case: &str, config: HyenaOperatorConfig) -> Result<()> {
+fn check(case: &str, config: HyenaOperatorConfig, device: &Device) -> Result<()> {
     let data = golden(case);
     let weights = data
         .iter()
@@ -38,35 +38,47 @@ fn check(case: &str, config: HyenaOperatorConfig) -> Result<()> {
         })
         .collect::<std::collections::HashMap<_, _>>();
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-10)] {
-        let vb = VarBuilder::from_tensors(weights.clone(), dtype, &CPU);
+        if dtype == DType::F64 && !device.is_cpu() {
+            continue;
+        }
+        let vb = VarBuilder::from_tensors(weights.clone(), dtype, device);
         let operator = HyenaOperator::new(config.clone(), vb)?;
-        let input = data["io.input"].to_dtype(dtype)?;
+        let input = data["io.input"].to_device(device)?.to_dtype(dtype)?;
         let output = operator.forward(&input)?;
         assert_close(&output, &data["io.output_f64"], tolerance, case);
     }
     Ok(())
 }
 
-#[test]
-fn agrees_with_the_reference_causal() -> Result<()> {
-    check("hyena_op_causal_shift0", config(16, 2, 128))
+twin!(
+    agrees_with_the_reference_causal,
+    super::agrees_with_the_reference_causal
+);
+fn agrees_with_the_reference_causal(device: &Device) -> Result<()> {
+    check("hyena_op_causal_shift0", config(16, 2, 128), device)
 }
 
-#[test]
-fn agrees_with_the_reference_bidirectional() -> Result<()> {
+twin!(
+    agrees_with_the_reference_bidirectional,
+    super::agrees_with_the_reference_bidirectional
+);
+fn agrees_with_the_reference_bidirectional(device: &Device) -> Result<()> {
     let config = HyenaOperatorConfig {
         bidirectional: true,
         ..config(16, 2, 130)
     };
-    check("hyena_op_bidir_even", config)
+    check("hyena_op_bidir_even", config, device)
 }
 
-#[test]
-fn agrees_with_the_reference_normalized() -> Result<()> {
+twin!(
+    agrees_with_the_reference_normalized,
+    super::agrees_with_the_reference_normalized
+);
+fn agrees_with_the_reference_normalized(device: &Device) -> Result<()> {
     let mut config = config(16, 2, 130);
     config.filter.shift = 0.05;
     config.filter.normalized = FilterNormalization::OverChannels;
-    check("hyena_op_normalized", config)
+    check("hyena_op_normalized", config, device)
 }
 
 /// A fresh operator, constants or variables, and its variables.
@@ -74,9 +86,10 @@ fn fresh(
     config: &HyenaOperatorConfig,
     dtype: DType,
     trained: bool,
+    device: &Device,
 ) -> Result<(HyenaOperator, VarMap)> {
     let variables = VarMap::new();
-    let vb = VarBuilder::from_varmap(&variables, dtype, &CPU);
+    let vb = VarBuilder::from_varmap(&variables, dtype, device);
     let operator = HyenaOperator::new(config.clone(), vb)?;
     if trained {
         return Ok((operator, variables));
@@ -88,7 +101,7 @@ fn fresh(
         .iter()
         .map(|(name, variable)| (name.clone(), variable.as_detached_tensor()))
         .collect();
-    let vb = VarBuilder::from_tensors(constants, dtype, &CPU);
+    let vb = VarBuilder::from_tensors(constants, dtype, device);
     Ok((HyenaOperator::new(config.clone(), vb)?, variables))
 }
 
@@ -144,11 +157,12 @@ fn by_definition(
             *gated = v.iter().zip(part(0, d)).map(|(v, g)| v * g).collect();
         }
         for t in 0..length {
+            let gated = |d: usize| gated[d][t];
             for e in 0..width {
                 out.push(
                     b_out[e]
                         + (0..width)
-                            .map(|d| w_out[e * width + d] * gated[d][t])
+                            .map(|d| w_out[e * width + d] * gated(d))
                             .sum::<f64>(),
                 );
             }
@@ -164,7 +178,7 @@ fn agrees_with_its_definition_at_any_order_and_length() -> Result<()> {
         for length in [1, 2, 5, 129] {
             let u = random_tensor(7, &[2, length, 3], DType::F64, &CPU)?;
             for trained in [false, true] {
-                let (operator, variables) = fresh(&config, DType::F64, trained)?;
+                let (operator, variables) = fresh(&config, DType::F64, trained, &CPU)?;
                 let filter = operator.filter().kernel(length)?;
                 let want = by_definition(&config, &variables, &filter, &u);
                 let want = Tensor::from_vec(want, (2, length, 3), &CPU)?;
@@ -176,10 +190,13 @@ fn agrees_with_its_definition_at_any_order_and_length() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn rows_of_a_batch_and_views_do_not_matter() -> Result<()> {
-    let (operator, _) = fresh(&config(4, 2, 100), DType::F32, false)?;
-    let u = random_tensor(3, &[3, 77, 4], DType::F32, &CPU)?;
+twin!(
+    rows_of_a_batch_and_views_do_not_matter,
+    super::rows_of_a_batch_and_views_do_not_matter
+);
+fn rows_of_a_batch_and_views_do_not_matter(device: &Device) -> Result<()> {
+    let (operator, _) = fresh(&config(4, 2, 100), DType::F32, false, device)?;
+    let u = random_tensor(3, &[3, 77, 4], DType::F32, device)?;
     let together = operator.forward(&u)?;
     for row in 0..3 {
         let alone = operator.forward(&u.narrow(0, row, 1)?)?;
@@ -202,12 +219,15 @@ fn rows_of_a_batch_and_views_do_not_matter() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn not_a_number_stays_in_its_row() -> Result<()> {
-    let (operator, _) = fresh(&config(4, 3, 100), DType::F32, false)?;
-    let u = random_tensor(3, &[2, 50, 4], DType::F32, &CPU)?;
+twin!(
+    not_a_number_stays_in_its_row,
+    super::not_a_number_stays_in_its_row
+);
+fn not_a_number_stays_in_its_row(device: &Device) -> Result<()> {
+    let (operator, _) = fresh(&config(4, 3, 100), DType::F32, false, device)?;
+    let u = random_tensor(3, &[2, 50, 4], DType::F32, device)?;
     let clean = operator.forward(&u)?;
-    let poison = Tensor::full(f32::NAN, (1, 50, 4), &CPU)?;
+    let poison = Tensor::full(f32::NAN, (1, 50, 4), device)?;
     let mixed = operator.forward(&Tensor::cat(&[&poison, &u.narrow(0, 1, 1)?], 0)?)?;
     assert_eq!(
         to_f64(&mixed.narrow(0, 1, 1)?),
@@ -217,20 +237,26 @@ fn not_a_number_stays_in_its_row() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn empty_inputs_give_empty_outputs() -> Result<()> {
-    let (operator, _) = fresh(&config(4, 2, 100), DType::F32, false)?;
+twin!(
+    empty_inputs_give_empty_outputs,
+    super::empty_inputs_give_empty_outputs
+);
+fn empty_inputs_give_empty_outputs(device: &Device) -> Result<()> {
+    let (operator, _) = fresh(&config(4, 2, 100), DType::F32, false, device)?;
     for shape in [[0, 5, 4], [2, 0, 4]] {
-        let u = Tensor::zeros(&shape, DType::F32, &CPU)?;
+        let u = Tensor::zeros(&shape, DType::F32, device)?;
         assert_eq!(operator.forward(&u)?.dims(), shape);
     }
     Ok(())
 }
 
-#[test]
-fn keeping_spectra_changes_nothing() -> Result<()> {
-    let (operator, _) = fresh(&config(4, 3, 300), DType::F32, false)?;
-    let long = random_tensor(4, &[1, 300, 4], DType::F32, &CPU)?;
+twin!(
+    keeping_spectra_changes_nothing,
+    super::keeping_spectra_changes_nothing
+);
+fn keeping_spectra_changes_nothing(device: &Device) -> Result<()> {
+    let (operator, _) = fresh(&config(4, 3, 300), DType::F32, false, device)?;
+    let long = random_tensor(4, &[1, 300, 4], DType::F32, device)?;
     let input = |length: usize| long.narrow(1, 0, length);
     let lengths = [300, 10, 299, 1, 150, 300, 2, 10];
     operator.set_cache_bytes(0);
@@ -247,10 +273,13 @@ fn keeping_spectra_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn one_operator_serves_several_threads() -> Result<()> {
-    let (operator, _) = fresh(&config(4, 2, 300), DType::F32, false)?;
-    let long = random_tensor(4, &[1, 300, 4], DType::F32, &CPU)?;
+twin!(
+    one_operator_serves_several_threads,
+    super::one_operator_serves_several_threads
+);
+fn one_operator_serves_several_threads(device: &Device) -> Result<()> {
+    let (operator, _) = fresh(&config(4, 2, 300), DType::F32, false, device)?;
+    let long = random_tensor(4, &[1, 300, 4], DType::F32, device)?;
     let want = to_f64(&operator.forward(&long)?);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -275,7 +304,7 @@ fn gradients_equal_differences() -> Result<()> {
             bidirectional,
             ..config(2, order, 12)
         };
-        let (operator, variables) = fresh(&config, DType::F64, true)?;
+        let (operator, variables) = fresh(&config, DType::F64, true, &CPU)?;
         common::fill_variables(&variables, 0.7)?;
         let u = random_tensor(3, &[2, 9, 2], DType::F64, &CPU)?;
         let weights = random_tensor(4, &[2, 9, 2], DType::F64, &CPU)?;
@@ -300,19 +329,26 @@ fn gradients_equal_differences() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn errors_say_expected_and_got() -> Result<()> {
-    let (operator, _) = fresh(&config(4, 2, 100), DType::F32, false)?;
+twin!(
+    errors_say_expected_and_got,
+    super::errors_say_expected_and_got
+);
+fn errors_say_expected_and_got(device: &Device) -> Result<()> {
+    let (operator, _) = fresh(&config(4, 2, 100), DType::F32, false, device)?;
     let message = |shape: &[usize]| {
-        let u = Tensor::zeros(shape, DType::F32, &CPU).unwrap();
+        let u = Tensor::zeros(shape, DType::F32, device).unwrap();
         operator.forward(&u).unwrap_err().to_string()
     };
     assert!(message(&[5, 4]).contains("(B, L, D)"));
     assert!(message(&[1, 5, 3]).contains("D = 4"));
     assert!(message(&[1, 101, 4]).contains("max_seq_len = 100"));
 
-    let refused =
-        |config: HyenaOperatorConfig| fresh(&config, DType::F32, true).err().unwrap().to_string();
+    let refused = |config: HyenaOperatorConfig| {
+        fresh(&config, DType::F32, true, device)
+            .err()
+            .unwrap()
+            .to_string()
+    };
     let order_one = HyenaOperatorConfig {
         order: 1,
         ..config(4, 2, 100)
