@@ -5,8 +5,9 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use candle_flashfftconv::models::checkpoint::{load_tensors, load_tensors_from_bytes};
+use candle_flashfftconv::models::hyena_dna::{Config, HyenaDna};
 use checkpoint_writer::*;
-use common::{data_dir, golden, random_tensor, to_f64};
+use common::{assert_close, data_dir, golden, random_tensor, to_f64};
 use std::collections::{BTreeMap, HashMap};
 
 fn load(bytes: &[u8]) -> HashMap<String, Tensor> {
@@ -176,6 +177,24 @@ fn lightning_checkpoints_give_the_weights() {
         weights.insert("val_torchmetrics.accuracy.total".to_string(), metric);
         assert_same(&load(&lightning(&weights)), &weights);
     }
+}
+
+/// From a Lightning file to the logits of the reference.
+#[test]
+fn a_model_runs_from_a_lightning_checkpoint() {
+    let mut weights = golden("hyenadna_tiny_a.orig");
+    let metric = Tensor::new(7i64, &Device::Cpu).unwrap();
+    weights.insert("val_torchmetrics.accuracy.total".to_string(), metric);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weights.ckpt");
+    std::fs::write(&path, lightning(&weights)).unwrap();
+
+    let config = Config::from_file(data_dir().join("hyenadna_tiny_a.config_orig.json")).unwrap();
+    let model = HyenaDna::from_files(config, &[path], DType::F32, &Device::Cpu).unwrap();
+    let io = golden("hyenadna_tiny_a.io");
+    let ids = io["input_ids"].to_dtype(DType::U32).unwrap();
+    let logits = model.forward(&ids).unwrap();
+    assert_close(&logits, &io["logits_f64"], 1e-5, "logits");
 }
 
 #[test]

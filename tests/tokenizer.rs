@@ -88,6 +88,7 @@ fn counts_characters_not_bytes() {
     );
 }
 
+/// The ids are those of a tokenizer of the `transformers` library with this vocabulary.
 #[test]
 fn knows_special_tokens_written_out() {
     let tokenizer = CharacterTokenizer::default();
@@ -101,6 +102,9 @@ fn knows_special_tokens_written_out() {
     assert_eq!(tokenizer.encode_plain("X[MASK]"), [u, 3]);
     assert_eq!(tokenizer.encode_plain("[MASK"), [u, u, 7, u, u]);
     assert_eq!(tokenizer.encode_plain("[RESERVED]"), [u; 10]);
+    assert_eq!(tokenizer.encode_plain("[[MASK]]"), [u, 3, u]);
+    assert_eq!(tokenizer.encode_plain("a\u{3000}[MASK]"), [u, 3]);
+    assert_eq!(tokenizer.encode_plain("  [SEP] A"), [u, u, 1, u, 7]);
 }
 
 #[test]
