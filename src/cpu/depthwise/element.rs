@@ -1,5 +1,6 @@
 //! The dtypes of the short convolution, and the dtypes that they are summed in.
 
+use super::taps::vectorised;
 use super::{unsupported, Operand};
 use crate::Error;
 use candle_core::backend::BackendStorage;
@@ -75,17 +76,17 @@ summed_in_itself!(f32);
 summed_in_itself!(f64);
 
 macro_rules! summed_in_f32 {
-    ($type:ty) => {
+    ($type:ty, $widen:expr, $round:expr) => {
         impl Element for $type {
             type Accumulator = f32;
             const IN_PLACE: bool = false;
 
             fn widen(from: &[$type], to: &mut [f32]) {
-                from.convert_to_f32_slice(to)
+                $widen(from, to)
             }
 
             fn round(from: &[f32], to: &mut [$type]) {
-                to.convert_from_f32_slice(from)
+                $round(from, to)
             }
 
             fn as_accumulators(_: &[$type]) -> Option<&[f32]> {
@@ -105,8 +106,37 @@ macro_rules! summed_in_f32 {
     };
 }
 
-summed_in_f32!(f16);
-summed_in_f32!(bf16);
+// `half` converts slices of f16 with the processor's own instructions.
+summed_in_f32!(
+    f16,
+    |from: &[f16], to: &mut [f32]| from.convert_to_f32_slice(to),
+    |from: &[f32], to: &mut [f16]| to.convert_from_f32_slice(from)
+);
+summed_in_f32!(bf16, widen_bf16, round_to_bf16);
+
+/// bf16 is the upper half of an f32.
+fn widen_bf16(from: &[bf16], to: &mut [f32]) {
+    vectorised(|| {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = f32::from_bits(u32::from(from.to_bits()) << 16);
+        }
+    })
+}
+
+/// To the nearest, ties to even; without branches, which keeps it vectorisable.
+fn round_to_bf16(from: &[f32], to: &mut [bf16]) {
+    vectorised(|| {
+        for (to, from) in to.iter_mut().zip(from) {
+            let bits = from.to_bits();
+            // Just under half of the last place kept, or half where that is odd.
+            let rounded = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
+            // The rounding could carry a NaN's payload away: keep it quiet instead.
+            let quiet = bits | 0x0040_0000;
+            let bits = if from.is_nan() { quiet } else { rounded };
+            *to = bf16::from_bits((bits >> 16) as u16);
+        }
+    })
+}
 
 /// An error, where a plain allocation of `count` elements would end the process.
 fn ensure_memory<T>(count: usize) -> Result<()> {
@@ -144,5 +174,29 @@ pub(super) fn parameters<T: Element>(
         CpuStorage::BF16(elements) => Ok(gather(elements, &offsets)),
         CpuStorage::F64(elements) => Ok(gather(elements, &offsets)),
         other => Err(unsupported(name, other.dtype())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_rounds_as_half_does() {
+        let halves = (0..=u16::MAX).map(|upper| u32::from(upper) << 16);
+        let values: Vec<f32> = halves
+            .flat_map(|upper| [0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF].map(|lower| upper | lower))
+            .map(f32::from_bits)
+            .collect();
+        let mut got = vec![bf16::ZERO; values.len()];
+        bf16::round(&values, &mut got);
+        let mut back = vec![0f32; values.len()];
+        bf16::widen(&got, &mut back);
+        for ((&value, got), back) in values.iter().zip(got).zip(back) {
+            let want = bf16::from_f32(value);
+            assert_eq!(got.is_nan(), want.is_nan(), "{value}");
+            assert!(want.is_nan() || got.to_bits() == want.to_bits(), "{value}");
+            assert!(want.is_nan() || back.to_bits() == want.to_f32().to_bits());
+        }
     }
 }

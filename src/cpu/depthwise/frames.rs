@@ -2,7 +2,7 @@
 
 use super::element::Element;
 use super::recipe::FramesRecipe;
-use super::taps::along_channels;
+use super::taps::{along_channels, vectorised};
 use super::view::View;
 use crate::depthwise::Correlation;
 use rayon::prelude::*;
@@ -97,18 +97,20 @@ impl<T: Element> Operation<'_, T> {
             let x = Frames::read(c, self.x, batch, &outputs, &channels, &mut scratch.x);
             let weight = |tap| &self.weight[tap * c.channels..][channels.clone()];
             let bias = &self.bias[channels.clone()];
-            for (i, y) in y.chunks_exact_mut(c.channels).enumerate() {
-                let y = &mut y[channels.clone()];
-                let x = |tap| x.get(i + tap);
-                match T::as_accumulators_mut(y) {
-                    Some(y) => along_channels(c.taps, weight, bias, x, y),
-                    None => {
-                        scratch.y.resize(y.len(), T::Accumulator::default());
-                        along_channels(c.taps, weight, bias, x, &mut scratch.y);
-                        T::round(&scratch.y, y);
+            scratch.y.resize(channels.len(), T::Accumulator::default());
+            vectorised(|| {
+                for (i, y) in y.chunks_exact_mut(c.channels).enumerate() {
+                    let y = &mut y[channels.clone()];
+                    let x = |tap| x.get(i + tap);
+                    match T::as_accumulators_mut(y) {
+                        Some(y) => along_channels(c.taps, weight, bias, x, y),
+                        None => {
+                            along_channels(c.taps, weight, bias, x, &mut scratch.y);
+                            T::round(&scratch.y, y);
+                        }
                     }
                 }
-            }
+            });
         }
     }
 }

@@ -9,7 +9,7 @@ use super::element::Element;
 use super::frames::Frames;
 use super::recipe::{blocks, GradientRecipe};
 use super::rows::stretch;
-use super::taps::{products_along_channels, products_along_samples, total};
+use super::taps::{products_along_channels, products_along_samples, total, vectorised};
 use super::view::View;
 use crate::depthwise::{Conv1dLayout, Correlation};
 use candle_core::WithDType;
@@ -57,8 +57,10 @@ fn rows<T: Element>(
                 let x = stretch(c, x, &block, &mut x_scratch);
                 let dy = stretch(identity, dy, &block, &mut dy_scratch);
                 let (taps, bias) = sums.split_at_mut(c.taps);
-                products_along_samples(dy, x, taps);
-                bias[0] += total(dy);
+                vectorised(|| {
+                    products_along_samples(dy, x, taps);
+                    bias[0] += total(dy);
+                });
             }
         }
     };
@@ -109,13 +111,15 @@ fn frames<T: Element>(
                     let dy = Frames::read(identity, dy, batch, &block, &channels, &mut dy_scratch);
                     block_sums.clear();
                     block_sums.resize((c.taps + 1) * channels.len(), T::Accumulator::default());
-                    products_along_channels(
-                        block.len(),
-                        c.taps,
-                        |i| dy.get(i),
-                        |i| x.get(i),
-                        &mut block_sums,
-                    );
+                    vectorised(|| {
+                        products_along_channels(
+                            block.len(),
+                            c.taps,
+                            |i| dy.get(i),
+                            |i| x.get(i),
+                            &mut block_sums,
+                        )
+                    });
                     for (sums, block_sums) in sums
                         .chunks_mut(c.channels)
                         .zip(block_sums.chunks(channels.len()))

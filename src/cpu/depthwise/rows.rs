@@ -2,7 +2,7 @@
 
 use super::element::Element;
 use super::recipe::{blocks, RowsRecipe};
-use super::taps::along_samples;
+use super::taps::{along_samples, vectorised};
 use super::view::View;
 use crate::depthwise::Correlation;
 use rayon::prelude::*;
@@ -91,10 +91,10 @@ impl<T: Element> Row<'_, T> {
             let y = &mut y[block.start - first..block.end - first];
             let x = stretch(self.geometry, self.x, &block, &mut scratch.x);
             match T::as_accumulators_mut(y) {
-                Some(y) => along_samples(self.weight, self.bias, x, y),
+                Some(y) => vectorised(|| along_samples(self.weight, self.bias, x, y)),
                 None => {
                     scratch.y.resize(y.len(), T::Accumulator::default());
-                    along_samples(self.weight, self.bias, x, &mut scratch.y);
+                    vectorised(|| along_samples(self.weight, self.bias, x, &mut scratch.y));
                     T::round(&scratch.y, y);
                 }
             }

@@ -5,6 +5,12 @@
 
 use super::element::Accumulator;
 
+/// Runs `work` compiled for the widest vector instructions of this processor.
+/// Only what is inlined into it profits: hence `#[inline(always)]` below.
+pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
 /// How many taps one pass over the output takes at most.
 const TAPS_A_PASS: usize = 8;
 
@@ -111,34 +117,60 @@ fn products_pass<A: Accumulator, const K: usize>(dy: &[A], x: &[A], sums: &mut [
     let mut lanes = [[A::default(); LANES]; K];
     let (chunks, rest) = dy.as_chunks::<LANES>();
     for (i, dy) in chunks.iter().enumerate() {
-        let x = &x[i * LANES..][..LANES + K - 1];
-        for (j, lanes) in lanes.iter_mut().enumerate() {
-            for (lane, (&dy, &x)) in lanes.iter_mut().zip(dy.iter().zip(&x[j..])) {
-                *lane += dy * x;
-            }
+        products_of_chunk(dy, &x[i * LANES..][..LANES + K - 1], &mut lanes);
+    }
+    let mut tail = [A::default(); K];
+    for (&dy, x) in rest.iter().zip(x[chunks.len() * LANES..].windows(K)) {
+        for (tail, &x) in tail.iter_mut().zip(x) {
+            *tail += dy * x;
         }
     }
-    let x = &x[chunks.len() * LANES..];
-    for (j, lanes) in lanes.iter_mut().enumerate() {
-        for (lane, (&dy, &x)) in lanes.iter_mut().zip(rest.iter().zip(&x[j..])) {
-            *lane += dy * x;
+    for ((sum, lanes), tail) in sums.iter_mut().zip(&lanes).zip(tail) {
+        *sum += sum_of_lanes(lanes) + tail.to_f64();
+    }
+}
+
+/// `sums[j][l] += dy[l] · x[j + l]`
+#[inline(always)]
+fn products_of_chunk<A: Accumulator, const K: usize>(
+    dy: &[A; LANES],
+    x: &[A],
+    sums: &mut [[A; LANES]; K],
+) {
+    for (j, sums) in sums.iter_mut().enumerate() {
+        let Some(x) = x.get(j..).and_then(|x| x.first_chunk::<LANES>()) else {
+            return;
+        };
+        for l in 0..LANES {
+            sums[l] += dy[l] * x[l];
         }
     }
-    for (sum, lanes) in sums.iter_mut().zip(&lanes) {
-        *sum += lanes.iter().map(|lane| lane.to_f64()).sum::<f64>();
+}
+
+/// The sum of all lanes, by halves.
+#[inline(always)]
+fn sum_of_lanes<A: Accumulator>(lanes: &[A; LANES]) -> f64 {
+    let mut wide = lanes.map(|lane| lane.to_f64());
+    for half in [LANES / 2, LANES / 4, LANES / 8, LANES / 16] {
+        for l in 0..half {
+            wide[l] += wide[l + half];
+        }
     }
+    wide[0]
 }
 
 /// `Σ_t dy[t]`
 #[inline(always)]
 pub(super) fn total<A: Accumulator>(dy: &[A]) -> f64 {
     let mut lanes = [A::default(); LANES];
-    for chunk in dy.chunks(LANES) {
-        for (lane, &dy) in lanes.iter_mut().zip(chunk) {
-            *lane += dy;
+    let (chunks, rest) = dy.as_chunks::<LANES>();
+    for chunk in chunks {
+        for l in 0..LANES {
+            lanes[l] += chunk[l];
         }
     }
-    lanes.iter().map(|lane| lane.to_f64()).sum()
+    let tail: f64 = rest.iter().map(|dy| dy.to_f64()).sum();
+    sum_of_lanes(&lanes) + tail
 }
 
 /// How many frames one pass of a gradient takes, so that a sum is read and written once for all of them.
