@@ -1,8 +1,8 @@
 //! The crate's error type.
 //!
-//! Every check of the crate makes one of these, so that tests can match on the
-//! kind, and hands it to the caller as a [`candle_core::Error`]: code that uses
-//! the crate sees one error type, candle's.
+//! Every check of the crate makes one of these and hands it to the caller as a
+//! [`candle_core::Error`]: code that uses the crate sees one error type,
+//! candle's, whose message is the one given here.
 
 use candle_core::{DType, DeviceLocation};
 
