@@ -2,5 +2,7 @@
 
 pub mod checkpoint;
 pub mod hyena_dna;
+mod kernel_cache;
 pub mod layers;
 pub mod m2_bert;
+mod token_ids;

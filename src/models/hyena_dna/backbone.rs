@@ -1,7 +1,8 @@
 //! Embedding, blocks and final norm: ids in, hidden states out.
 
-use super::{token_ids, Config, HyenaOperator, HyenaOperatorConfig};
+use super::{Config, HyenaOperator, HyenaOperatorConfig};
 use crate::models::layers::{bias_gelu, LayerNorm};
+use crate::models::token_ids::Limits;
 use candle_core::{DType, Module, Result, Tensor};
 use candle_nn::{Init, Linear, VarBuilder};
 
@@ -156,12 +157,14 @@ impl Backbone {
     }
 
     pub(super) fn check_ids(&self, ids: &Tensor) -> Result<Tensor> {
-        token_ids::check(
-            ids,
-            self.config.padded_vocab_size(),
-            self.config.max_seq_len,
-            self.embedding.device(),
-        )
+        let limits = Limits {
+            tensor: "ids",
+            element: "token id",
+            count: self.config.padded_vocab_size(),
+            max_len: self.config.max_seq_len,
+            max_len_name: "max_seq_len",
+        };
+        limits.check(ids, self.embedding.device())
     }
 
     /// The final hidden states `(B, L, D)` of checked ids; `observe` sees the

@@ -8,10 +8,8 @@ mod backbone;
 mod classification;
 mod config;
 mod config_json;
-mod kernel_cache;
 mod model;
 mod operator;
-mod token_ids;
 mod tokenizer;
 mod weights;
 

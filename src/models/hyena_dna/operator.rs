@@ -1,7 +1,7 @@
 //! The Hyena operator: what mixes the positions of a sequence.
 
-use super::kernel_cache::KernelCache;
 use super::Config;
+use crate::models::kernel_cache::KernelCache;
 use crate::models::layers::{FilterNormalization, ImplicitFilter, ImplicitFilterConfig};
 use crate::{Conv1dLayout, Error, FlashDepthwiseConv1d, FlashFftConv, PreparedConv};
 use candle_core::{DType, Device, Module, Result, Tensor};
