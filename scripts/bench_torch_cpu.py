@@ -28,8 +28,8 @@ def bench_binary():
     for line in out.splitlines():
         message = json.loads(line)
         if message.get("reason") == "compiler-artifact" and message["target"]["name"] == "cpu":
-            executable = message.get("executable")
-    return executable
+            return message["executable"]
+    raise SystemExit("cargo built no benchmark named cpu")
 
 
 def ours(binary, best_of, case):

@@ -138,6 +138,21 @@ impl FlashFftConv {
     ///
     /// When the ranks, channels, devices or dtypes do not fit, when `L` or, in a circular
     /// convolution, `Lk` exceeds the plan's size, or when `k` has no taps.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor, Var};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// let device = Device::Cpu;
+    /// let u = Tensor::randn(0f32, 1.0, (2, 4, 129), &device)?;
+    /// let k = Var::randn(0f32, 1.0, (4, 129), &device)?;
+    /// let y = FlashFftConv::causal(129, &device)?.forward(&u, &k)?;
+    /// let gradients = y.sqr()?.sum_all()?.backward()?;
+    /// assert_eq!(gradients.get(&k).unwrap().dims(), [4, 129]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
     pub fn forward(&self, u: &Tensor, k: &Tensor) -> Result<Tensor> {
         let (_, channels, length) = check::sequence("u", u, "(B, H, L)", &self.device)?;
         self.check_kernel(k, channels, length)?;
@@ -226,6 +241,22 @@ impl FlashFftConv {
     /// # Errors
     ///
     /// When `k`'s rank, dtype, device or number of taps is not as [`FlashFftConv::forward`] needs it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Module, Tensor};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// let device = Device::Cpu;
+    /// let k = Tensor::randn(0f32, 1.0, (4, 129), &device)?;
+    /// let prepared = FlashFftConv::causal(129, &device)?.prepare(&k)?;
+    /// for _ in 0..3 {
+    ///     let u = Tensor::randn(0f32, 1.0, (2, 4, 129), &device)?;
+    ///     assert_eq!(prepared.forward(&u)?.dims(), u.dims());
+    /// }
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
     pub fn prepare(&self, k: &Tensor) -> Result<PreparedConv> {
         PreparedConv::new(self.semantics, k, &self.device)
     }

@@ -76,6 +76,26 @@ impl PreparedConv {
     /// `out_gate ⊙ ((in_gate ⊙ u) ∗ k)` of tensors of shape `(B, H, L)`.
     ///
     /// See [`FlashFftConv::forward_gated`](super::FlashFftConv::forward_gated).
+    ///
+    /// # Errors
+    ///
+    /// When a rank, shape, dtype or device does not fit the kernel, or `L` exceeds the plan's size.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// let device = Device::Cpu;
+    /// let k = Tensor::randn(0f32, 1.0, (4, 129), &device)?;
+    /// let prepared = FlashFftConv::causal(129, &device)?.prepare(&k)?;
+    /// let u = Tensor::randn(0f32, 1.0, (2, 4, 129), &device)?;
+    /// let gate = Tensor::randn(0f32, 1.0, (2, 4, 129), &device)?;
+    /// let y = prepared.forward_gated(&u, &gate, &gate)?;
+    /// assert_eq!(y.dims(), [2, 4, 129]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
     pub fn forward_gated(&self, u: &Tensor, in_gate: &Tensor, out_gate: &Tensor) -> Result<Tensor> {
         let (_, channels, length) = check::sequence("u", u, "(B, H, L)", &self.device)?;
         check::gate("in_gate", in_gate, u)?;
@@ -93,6 +113,25 @@ impl PreparedConv {
     /// [`PreparedConv::forward_gated`] of `z = [out_gate | in_gate | u]`, `(B, 3H, L)`, without a copy.
     ///
     /// See [`FlashFftConv::forward_projected`](super::FlashFftConv::forward_projected).
+    ///
+    /// # Errors
+    ///
+    /// When a rank, shape, dtype or device does not fit the kernel, or `L` exceeds the plan's size.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// let device = Device::Cpu;
+    /// let k = Tensor::randn(0f32, 1.0, (4, 129), &device)?;
+    /// let prepared = FlashFftConv::causal(129, &device)?.prepare(&k)?;
+    /// let z = Tensor::randn(0f32, 1.0, (2, 3 * 4, 129), &device)?;
+    /// let y = prepared.forward_projected(&z)?;
+    /// assert_eq!(y.dims(), [2, 4, 129]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
     pub fn forward_projected(&self, z: &Tensor) -> Result<Tensor> {
         let (_, channels, length) = check::projected(z, &self.device)?;
         self.check_sizes(channels, length)?;
