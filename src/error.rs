@@ -55,6 +55,17 @@ pub enum Error {
         device: &'static str,
         advice: &'static str,
     },
+    /// The GPU driver cannot load what a newer CUDA toolkit compiled.
+    #[error(
+        "the GPU driver: expected one for CUDA {toolkit} or later, the toolkit that this build \
+         was made with, got one for CUDA {driver}: update the driver, or build with an older toolkit"
+    )]
+    DriverTooOld {
+        /// The version of the toolkit that this build was made with.
+        toolkit: String,
+        /// The latest version that the driver supports.
+        driver: String,
+    },
     /// A configuration, a weight file or a text input does not hold what it should.
     #[error("{source_name}: expected {expected}, got {got}")]
     Malformed {

@@ -154,3 +154,81 @@ fn one_plan_serves_every_length_up_to_its_own() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_prepared_kernel_serves_many_threads() -> Result<()> {
+    use rayon::prelude::*;
+    let k = random(1, &[3, 500])?;
+    let u = random(2, &[2, 3, 2000])?;
+    let want = to_f64(&FlashFftConv::causal(2000, &Device::Cpu)?.forward(&u, &k)?);
+    for _ in 0..20 {
+        // Each round starts with first calls, which compute the spectra, on all threads at once.
+        let prepared = FlashFftConv::causal(2000, &Device::Cpu)?.prepare(&k)?;
+        let results: Vec<Result<Tensor>> = (0..16usize)
+            .into_par_iter()
+            .map(|_| prepared.forward(&u))
+            .collect();
+        for y in results {
+            assert!(to_f64(&y?) == want);
+        }
+    }
+    Ok(())
+}
+
+/// A kernel of a few single taps, whose convolution is a sum of shifted inputs.
+fn largest_size(
+    conv: FlashFftConv,
+    length: usize,
+    taps: usize,
+    period: Option<usize>,
+) -> Result<()> {
+    let lags = [
+        (0, 0.5f32),
+        (1, -1.0),
+        (taps / 2 + 3, 0.25),
+        (taps - 1, 2.0),
+    ];
+    let mut k = vec![0f32; taps];
+    for (lag, value) in lags {
+        k[lag] = value;
+    }
+    let u: Vec<f32> = (0..length)
+        .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
+        .collect();
+    let y = conv.forward(
+        &Tensor::from_slice(&u, (1, 1, length), &Device::Cpu)?,
+        &Tensor::from_vec(k, (1, taps), &Device::Cpu)?,
+    )?;
+    let mut want = vec![0f64; length];
+    for (lag, value) in lags {
+        for (t, w) in want.iter_mut().enumerate() {
+            let index = match period {
+                Some(n) => (t + n - lag) % n,
+                None if lag > t => continue,
+                None => t - lag,
+            };
+            *w += f64::from(value) * u.get(index).copied().map_or(0.0, f64::from);
+        }
+    }
+    let d = deviation(&to_f64(&y), &want);
+    assert!(d.relative_rms < 2e-6 && d.relative_max < 2e-6, "{d:?}");
+    Ok(())
+}
+
+#[test]
+fn the_largest_causal_size() -> Result<()> {
+    let n = 1 << 23;
+    largest_size(FlashFftConv::causal(n, &Device::Cpu)?, n, n, None)
+}
+
+#[test]
+fn the_largest_circular_size() -> Result<()> {
+    let n = 1 << 24;
+    largest_size(FlashFftConv::new(n, &Device::Cpu)?, n, n, Some(n))
+}
+
+#[test]
+fn a_short_kernel_on_a_long_sequence() -> Result<()> {
+    let n = 3_000_001;
+    largest_size(FlashFftConv::causal(n, &Device::Cpu)?, n, 2000, None)
+}

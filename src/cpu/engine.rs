@@ -100,6 +100,6 @@ impl<T: Compute> Engine<T> {
 /// `values ⊙ factors`, in place.
 pub(crate) fn multiply<T: Compute>(values: &mut [Complex<T>], factors: &[Complex<T>]) {
     for (value, &factor) in values.iter_mut().zip(factors) {
-        *value = *value * factor;
+        *value *= factor;
     }
 }

@@ -136,7 +136,7 @@ pub(crate) fn gradients<E: Element>(
             if taps.is_some() {
                 let mut total = sums.drain(..).reduce(|mut total, sum| {
                     for (t, s) in total.iter_mut().zip(sum) {
-                        *t = *t + s;
+                        *t += s;
                     }
                     total
                 });
@@ -190,7 +190,7 @@ impl<E: Element> ChannelTask<'_, E> {
                 self.transform.analyse(&v, input, scratch);
             }
             for ((s, &i), &o) in sum.iter_mut().zip(input.iter()).zip(output.iter()) {
-                *s = *s + i.conj() * o;
+                *s += i.conj() * o;
             }
             if let Some(target) = &mut targets.out_gate {
                 multiply(input, self.spectrum);
@@ -202,7 +202,7 @@ impl<E: Element> ChannelTask<'_, E> {
             }
             if targets.u.is_some() || targets.in_gate.is_some() {
                 for (o, &k) in output.iter_mut().zip(self.spectrum) {
-                    *o = *o * k.conj();
+                    *o *= k.conj();
                 }
                 self.transform.synthesise(
                     output,

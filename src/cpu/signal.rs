@@ -100,7 +100,7 @@ impl<E: Element> GatedOutput<'_, '_, E> {
             let mut gate_buffer = [num_traits::zero::<E::Compute>(); PIECE];
             let gate = E::widen(piece(gate, start, values.len()), &mut gate_buffer);
             for (v, &g) in values.iter_mut().zip(gate) {
-                *v = *v * g;
+                *v *= g;
             }
         }
         E::narrow(values, output);
@@ -192,13 +192,13 @@ impl<T: Compute> Sink<T> for KernelGradient<'_, T> {
             let position = start + i;
             if position < self.window.forward {
                 if let Some(tap) = self.gradient.get_mut(position) {
-                    *tap = *tap + value.re;
+                    *tap += value.re;
                 }
             }
             let lag = self.size - position;
             if self.window.backward.contains(&lag) {
                 if let Some(tap) = self.gradient.get_mut(self.window.period - lag) {
-                    *tap = *tap - value.im;
+                    *tap -= value.im;
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::element::Compute;
 use super::engine::Engine;
 use crate::conv::Recipe;
 use rustfft::num_complex::Complex;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One spectrum for each channel.
 pub(crate) type Spectra<T> = Vec<Vec<Complex<T>>>;
@@ -45,16 +45,31 @@ impl<T> Recent<T> {
         recipe: Recipe,
         compute: impl FnOnce() -> candle_core::Result<Spectra<T>>,
     ) -> candle_core::Result<Arc<Spectra<T>>> {
-        // Held while computing, so that two first calls at once do not both compute.
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let spectra = match recent.iter().position(|(of, _)| *of == recipe) {
-            Some(index) => recent.remove(index).1,
-            None => Arc::new(compute()?),
-        };
+        if let Some(spectra) = self.find(recipe) {
+            return Ok(spectra);
+        }
+        // Not under the lock: the computation runs on threads that may meanwhile take up
+        // another call with the same kernel. Two first calls at once both compute.
+        let spectra = Arc::new(compute()?);
+        let mut recent = self.lock();
+        recent.retain(|(of, _)| *of != recipe);
         recent.push((recipe, spectra.clone()));
         while recent.len() > Self::KEPT {
             recent.remove(0);
         }
         Ok(spectra)
+    }
+
+    fn find(&self, recipe: Recipe) -> Option<Arc<Spectra<T>>> {
+        let mut recent = self.lock();
+        let index = recent.iter().position(|(of, _)| *of == recipe)?;
+        let found = recent.remove(index);
+        let spectra = found.1.clone();
+        recent.push(found);
+        Some(spectra)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Recipe, Arc<Spectra<T>>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

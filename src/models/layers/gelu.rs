@@ -227,7 +227,7 @@ fn gelu_f64(a: f64) -> (f64, f64) {
 /// `exp(x)` to about one unit in the last place, for `x` clamped to what f32
 /// can hold; without a branch or call, so that loops over it become vectors.
 #[inline(always)]
-fn exp_f32(x: f32) -> f32 {
+pub(super) fn exp_f32(x: f32) -> f32 {
     use std::f32::consts::LOG2_E;
     // Adding 1.5·2^23 rounds to an integer, which the low bits then hold.
     const ROUND: f32 = 12_582_912.0;

@@ -1,5 +1,6 @@
 //! A long filter that a small network computes from positions.
 
+use super::filter_functions::{decayed, sine};
 use super::filter_tables;
 use crate::Error;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -221,7 +222,7 @@ struct Shared {
 ///
 /// Computed in f32 (in f64 for a builder of dtype f64), whatever the dtype of
 /// the model: the sines have large arguments. Memory beside the result is a few
-/// tensors of `(F, length)` and two of the result's size.
+/// tensors of `(F, length)` and one of the result's size.
 ///
 /// Poli et al., *Hyena Hierarchy* (2023), section 3.3 and appendix D.3.
 ///
@@ -360,12 +361,13 @@ impl ImplicitFilter {
         for (weight, bias) in &self.network.hidden {
             let weight = weight.broadcast_mul(&frequencies)?;
             let bias = bias.unsqueeze(1)?.mul(&frequencies)?;
-            h = weight.matmul(&h)?.broadcast_add(&bias)?.sin()?;
+            h = sine(&weight.matmul(&h)?.broadcast_add(&bias)?)?;
         }
         let mut kernel = self.network.last.matmul(&h)?;
         drop(h);
         if config.modulate {
-            kernel = kernel.mul(&self.decay(length)?)?;
+            let times = shared.times.narrow(1, 0, length)?;
+            kernel = decayed(&kernel, &shared.rates, &times, config.shift)?;
         }
         match config.normalized {
             FilterNormalization::None => Ok(kernel),
@@ -392,22 +394,6 @@ impl ImplicitFilter {
             return Ok(first);
         }
         Tensor::cat(&[first, kernel.narrow(1, 1, length - 1)?], 1)
-    }
-
-    /// `exp(−t·|δ|) + shift`, `(C, length)`.
-    fn decay(&self, length: usize) -> Result<Tensor> {
-        let times = self
-            .shared
-            .times
-            .narrow(1, 0, length)?
-            .reshape((1, length))?;
-        let rates = self.shared.rates.reshape((self.config.channels, 1))?;
-        let decay = rates.abs()?.neg()?.matmul(&times)?.exp()?;
-        if self.config.shift == 0.0 {
-            Ok(decay)
-        } else {
-            decay + self.config.shift
-        }
     }
 }
 

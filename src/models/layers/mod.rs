@@ -1,5 +1,6 @@
 //! Layers that several long-convolution models share.
 
+mod filter_functions;
 mod filter_tables;
 mod gelu;
 mod implicit_filter;

@@ -1,0 +1,171 @@
+//! What a CUDA device can hold, loading kernels on it, and whether they run there.
+
+use super::ptx::{self, PTX, TOOLKIT};
+use crate::Error;
+use candle_core::cuda_backend::cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
+use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::{CudaError, CudaFunc, WrapErr};
+use candle_core::{CudaDevice, Result};
+
+/// What a kernel's blocks must fit into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Ten times the compute capability: 90 for an H100.
+    pub compute_capability: usize,
+    /// The most shared memory that one block can ask for, in bytes.
+    pub shared_memory_bytes: usize,
+    pub multiprocessors: usize,
+}
+
+impl Limits {
+    /// Asks the driver.
+    pub fn of(device: &CudaDevice) -> Result<Self> {
+        let stream = device.cuda_stream();
+        let attribute = |attribute| -> Result<usize> {
+            let value = stream.context().attribute(attribute).w()?;
+            Ok(usize::try_from(value).unwrap_or(0))
+        };
+        use CUdevice_attribute as Attribute;
+        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        Ok(Self {
+            compute_capability: 10 * major + minor,
+            shared_memory_bytes: attribute(
+                Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+            )?,
+            multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        })
+    }
+}
+
+/// The function `function` of `cuda/MODULE.cu`, loaded on the device.
+///
+/// # Errors
+/// When this build has no PTX for the device, or its driver is older than the
+/// toolkit that made it.
+pub(crate) fn load(device: &CudaDevice, module: &'static str, function: &str) -> Result<CudaFunc> {
+    let limits = Limits::of(device)?;
+    let (architecture, name, text) = ptx::choose(PTX, module, limits.compute_capability)?;
+    // candle keeps modules by name alone, those of other crates among them.
+    let unique = format!(
+        "{}-{}-{name}-{architecture}",
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_VERSION")
+    );
+    device
+        .get_or_load_custom_func(function, &unique, text)
+        .map_err(|error| match driver_result(&error) {
+            Some(CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION) => Error::DriverTooOld {
+                toolkit: TOOLKIT.into(),
+                driver: driver_version(),
+            }
+            .into(),
+            _ => error,
+        })
+}
+
+/// The driver's own error code in an error of candle.
+fn driver_result(error: &candle_core::Error) -> Option<CUresult> {
+    match error {
+        candle_core::Error::Cuda(error) => match error.downcast_ref::<CudaError>()? {
+            CudaError::Cuda(error) => Some(error.0),
+            CudaError::Load { cuda, .. } => Some(cuda.0),
+            _ => None,
+        },
+        candle_core::Error::WithBacktrace { inner, .. } => driver_result(inner),
+        _ => None,
+    }
+}
+
+/// The latest CUDA version that the driver supports, "12.4" for example.
+fn driver_version() -> String {
+    let mut version = 0;
+    // SAFETY: the call writes one integer to a place that lives through it.
+    let result = unsafe { sys::cuDriverGetVersion(&mut version) };
+    match result.result() {
+        Ok(()) => format!("{}.{}", version / 1000, version % 1000 / 10),
+        Err(_) => "an unknown version".into(),
+    }
+}
+
+/// What `device_probe_u32` writes to word `index`.
+fn expected_word(index: u32, seed: u32) -> u32 {
+    let word = (index ^ (index >> 16)).wrapping_mul(0x9E37_79B1);
+    let word = (word ^ (word >> 15)).wrapping_mul(0x85EB_CA77);
+    word ^ (word >> 16) ^ seed
+}
+
+/// Runs a kernel whose output is known: an error when this build's code does not
+/// load on the device, does not launch, or computes something else.
+pub(crate) fn probe(device: &CudaDevice) -> Result<()> {
+    const COUNT: u32 = 1000; // not a whole number of blocks
+    let seed = 0x5EED_0001;
+    let kernel = load(device, "device_probe", "device_probe_u32")?;
+    let mut words = device.alloc_zeros::<u32>(COUNT as usize)?;
+    let mut launch = kernel.builder();
+    launch.arg(&mut words).arg(&COUNT).arg(&seed);
+    // SAFETY: the arguments are those that the kernel declares, of the same types
+    // and in the same order; it writes COUNT words, and `words` has room for them.
+    unsafe { launch.launch(LaunchConfig::for_num_elems(COUNT)) }.w()?;
+    let words = device.clone_dtoh(&words)?;
+    for (index, got) in (0..).zip(words) {
+        let expected = expected_word(index, seed);
+        if got != expected {
+            return Err(Error::Malformed {
+                source_name: format!("word {index} of the device probe"),
+                expected: format!("{expected:#010x}"),
+                got: format!("{got:#010x}"),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// The first GPU; without one the test is skipped, or fails where one is required.
+    fn device() -> Option<CudaDevice> {
+        match Device::new_cuda(0) {
+            Ok(Device::Cuda(device)) => Some(device),
+            _ if std::env::var_os("FLASHFFTCONV_REQUIRE_GPU").is_some() => {
+                panic!("FLASHFFTCONV_REQUIRE_GPU is set, but there is no GPU")
+            }
+            _ => {
+                eprintln!("skipped on the GPU: there is none");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn the_probe_runs() {
+        if let Some(device) = device() {
+            probe(&device).unwrap();
+            // Again, from candle's store of modules.
+            probe(&device).unwrap();
+        }
+    }
+
+    #[test]
+    fn limits_are_those_of_a_device() {
+        if let Some(device) = device() {
+            let limits = Limits::of(&device).unwrap();
+            assert!(
+                (50..1000).contains(&limits.compute_capability),
+                "{limits:?}"
+            );
+            assert!(limits.shared_memory_bytes >= 48 << 10, "{limits:?}");
+            assert!(limits.multiprocessors > 0, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn probe_words_are_spread() {
+        let words: std::collections::HashSet<_> = (0..1000).map(|i| expected_word(i, 7)).collect();
+        assert_eq!(words.len(), 1000);
+    }
+}
