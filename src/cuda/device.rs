@@ -3,8 +3,8 @@
 use super::ptx::{self, PTX, TOOLKIT};
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
-use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
-use candle_core::cuda_backend::{CudaError, CudaFunc, WrapErr};
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::{CudaError, WrapErr};
 use candle_core::{CudaDevice, Result};
 
 /// What a kernel's blocks must fit into.
@@ -43,7 +43,11 @@ impl Limits {
 /// # Errors
 /// When this build has no PTX for the device, or its driver is older than the
 /// toolkit that made it.
-pub(crate) fn load(device: &CudaDevice, module: &'static str, function: &str) -> Result<CudaFunc> {
+pub(crate) fn load(
+    device: &CudaDevice,
+    module: &'static str,
+    function: &str,
+) -> Result<CudaFunction> {
     let limits = Limits::of(device)?;
     let (architecture, name, text) = ptx::choose(PTX, module, limits.compute_capability)?;
     // candle keeps modules by name alone, those of other crates among them.
@@ -54,6 +58,7 @@ pub(crate) fn load(device: &CudaDevice, module: &'static str, function: &str) ->
     );
     device
         .get_or_load_custom_func(function, &unique, text)
+        .map(|function| function.into_cuda_function())
         .map_err(|error| match driver_result(&error) {
             Some(CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION) => Error::DriverTooOld {
                 toolkit: TOOLKIT.into(),
@@ -102,7 +107,8 @@ pub(crate) fn probe(device: &CudaDevice) -> Result<()> {
     let seed = 0x5EED_0001;
     let kernel = load(device, "device_probe", "device_probe_u32")?;
     let mut words = device.alloc_zeros::<u32>(COUNT as usize)?;
-    let mut launch = kernel.builder();
+    let stream = device.cuda_stream();
+    let mut launch = stream.launch_builder(&kernel);
     launch.arg(&mut words).arg(&COUNT).arg(&seed);
     // SAFETY: the arguments are those that the kernel declares, of the same types
     // and in the same order; it writes COUNT words, and `words` has room for them.
