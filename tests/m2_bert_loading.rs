@@ -1,6 +1,7 @@
 //! Which files, sizes and ids M2-BERT takes, what it says about the others, and
 //! that it can be trained.
 
+mod checkpoint_writer;
 mod common;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -228,5 +229,31 @@ fn training_reaches_every_parameter_and_reduces_the_loss() -> Result<()> {
     }
     let (before, after) = (first.to_scalar::<f32>()?, loss()?.to_scalar::<f32>()?);
     assert!(after < before, "{before} -> {after}");
+    Ok(())
+}
+
+#[test]
+fn takes_a_pytorch_file_of_mixed_dtypes() -> Result<()> {
+    let mut file = checkpoint_writer::Checkpoint::default();
+    let mut items = Vec::new();
+    for (name, tensor) in weights(|name| format!("bert.{name}")) {
+        // As the published ones: bf16 beside float and long tensors.
+        let tensor = match name.contains(".mlp.") {
+            true => tensor.to_dtype(DType::BF16)?,
+            false => tensor,
+        };
+        items.push((checkpoint_writer::text(&name), file.tensor(&tensor)));
+    }
+    let positions = Tensor::arange(0i64, 64, &CPU)?.unsqueeze(0)?;
+    let name = checkpoint_writer::text("bert.embeddings.position_ids");
+    items.push((name, file.tensor(&positions)));
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("pytorch_model.bin");
+    std::fs::write(&path, file.save(&checkpoint_writer::ordered_dict(items)))?;
+
+    let model = M2Bert::from_files(config(), &[path], DType::F32, &CPU)?;
+    let hidden = model.forward(&ids(), None)?;
+    let want = load(weights(plain))?.forward(&ids(), None)?;
+    common::assert_close(&hidden, &want, 3e-2, "bf16 MLP weights");
     Ok(())
 }
