@@ -136,19 +136,29 @@ pub(crate) struct Kernel<'a, T> {
 
 impl<T: Compute> Source<T> for Kernel<'_, T> {
     fn load(&self, start: usize, weights: &[Complex<T>], target: &mut [Complex<T>]) {
-        for (i, (t, &w)) in target.iter_mut().zip(weights).enumerate() {
-            let position = start + i;
-            let forward = match position < self.window.forward {
-                true => self.taps.get(position).copied().unwrap_or_default(),
-                false => T::zero(),
-            };
-            let lag = self.size - position;
-            let backward = match self.window.backward.contains(&lag) {
-                true => self.taps.get(self.window.period - lag).copied(),
-                false => None,
-            };
-            let tap = Complex::new(forward, -backward.unwrap_or_default());
-            *t = tap * w * self.scale;
+        let forward = self.taps.get(..self.window.forward).unwrap_or(self.taps);
+        let forward = piece(forward, start, target.len());
+        for ((t, &w), &tap) in target.iter_mut().zip(weights).zip(forward) {
+            let tap = tap * self.scale;
+            *t = Complex::new(tap * w.re, tap * w.im);
+        }
+        target[forward.len()..].fill(num_traits::zero());
+
+        let lags = &self.window.backward;
+        if lags.is_empty() {
+            return;
+        }
+        // Lag −m lies at position `size − m`.
+        let first = (self.size + 1).saturating_sub(lags.end).max(start);
+        let end = (self.size + 1).saturating_sub(lags.start);
+        let skipped = first - start;
+        let tap = (self.window.period + first).saturating_sub(self.size);
+        let backward = piece(self.taps, tap, end.saturating_sub(first));
+        let targets = target.iter_mut().zip(weights).skip(skipped);
+        for ((t, &w), &tap) in targets.zip(backward) {
+            let tap = tap * self.scale;
+            t.re += tap * w.im;
+            t.im -= tap * w.re;
         }
     }
 }
