@@ -6,3 +6,4 @@ mod kernel_cache;
 pub mod layers;
 pub mod m2_bert;
 mod token_ids;
+mod weight_files;

@@ -2,6 +2,7 @@
 
 use super::backbone::Backbone;
 use super::{weights, Config};
+use crate::models::weight_files;
 use crate::Error;
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Init, Linear, VarBuilder};
@@ -93,7 +94,7 @@ impl HyenaDnaForSequenceClassification {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let tensors = weights::canonical(&config, weights::read(paths)?)?;
+        let tensors = weights::canonical(&config, weight_files::read(paths)?)?;
         let Some(&[labels, _]) = tensors.get("score.weight").map(|weight| weight.dims()) else {
             return Err(Error::Malformed {
                 source_name: "parameter score.weight".to_string(),

@@ -2,6 +2,7 @@
 
 use super::backbone::Backbone;
 use super::{weights, Config, HyenaOperator};
+use crate::models::weight_files;
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder, VarMap};
 use std::collections::HashMap;
@@ -116,7 +117,7 @@ impl HyenaDna {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        Self::from_tensors(config, weights::read(paths)?, dtype, device)
+        Self::from_tensors(config, weight_files::read(paths)?, dtype, device)
     }
 
     /// A model of the given weights, by any of the names that
@@ -270,7 +271,7 @@ pub fn variables_from_files<P: AsRef<Path>>(
     device: &Device,
 ) -> Result<VarMap> {
     let variables = VarMap::new();
-    for (name, tensor) in weights::canonical(config, weights::read(paths)?)? {
+    for (name, tensor) in weights::canonical(config, weight_files::read(paths)?)? {
         let dtype = match dtype {
             DType::F16 | DType::BF16 if name.contains(".filter_fn.") => DType::F32,
             dtype => dtype,

@@ -1,5 +1,6 @@
 //! Layers that several long-convolution models share.
 
+pub(super) mod channels_first;
 mod filter_functions;
 mod filter_tables;
 mod gelu;

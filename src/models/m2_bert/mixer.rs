@@ -3,6 +3,7 @@
 
 use super::Config;
 use crate::models::kernel_cache::KernelCache;
+use crate::models::layers::channels_first::{check_mixer_input, project_in, project_out};
 use crate::models::layers::{ImplicitFilter, ImplicitFilterConfig};
 use crate::{Conv1dLayout, Error, FlashDepthwiseConv1d, FlashFftConv, PreparedConv};
 use candle_core::{DType, Device, Module, Result, Tensor};
@@ -208,55 +209,15 @@ impl MonarchMixer {
     /// # Errors
     /// When `u` has another rank or width, and when `L` exceeds the filter's `max_len`.
     pub fn forward(&self, u: &Tensor) -> Result<Tensor> {
-        let (batch, length) = self.check(u)?;
+        let (width, max_len) = (self.config.d_model, self.config.filter.max_len);
+        let (batch, length) = check_mixer_input(u, width, max_len, "long_conv_l_max")?;
         if batch == 0 || length == 0 {
             return u.zeros_like();
         }
-        let by_channel = u.transpose(1, 2)?;
-        let z = self
-            .in_weight
-            .broadcast_left(batch)?
-            .matmul(&by_channel)?
-            .broadcast_add(&self.in_bias.unsqueeze(1)?)?;
+        let z = project_in(u, &self.in_weight, &self.in_bias)?;
         let z = self.short_filter.forward(&z)?;
-        let y = self.long_convolutions(&z, &by_channel, length)?;
-        // Not a broadcast view: candle's CPU product of a transposed tensor
-        // with one reads the wrong rows for a batch of more than one.
-        let weight = self.out_weight.t()?.broadcast_left(batch)?.contiguous()?;
-        y.transpose(1, 2)?
-            .matmul(&weight)?
-            .broadcast_add(&self.out_bias)
-    }
-
-    fn check(&self, u: &Tensor) -> Result<(usize, usize)> {
-        let &[batch, length, width] = u.dims() else {
-            return Err(Error::Rank {
-                tensor: "u",
-                expected: 3,
-                layout: "(B, L, D)",
-                got: u.rank(),
-                shape: u.dims().to_vec(),
-            }
-            .into());
-        };
-        if width != self.config.d_model {
-            return Err(Error::Shape {
-                tensor: "u",
-                expected: format!("(B, L, D) with D = {}", self.config.d_model),
-                got: u.dims().to_vec(),
-            }
-            .into());
-        }
-        let max_len = self.config.filter.max_len;
-        if length > max_len {
-            return Err(Error::OutOfRange {
-                quantity: "sequence length L",
-                expected: format!("at most long_conv_l_max = {max_len}"),
-                got: length.to_string(),
-            }
-            .into());
-        }
-        Ok((batch, length))
+        let y = self.long_convolutions(&z, &u.transpose(1, 2)?, length)?;
+        project_out(&y, &self.out_weight, &self.out_bias)
     }
 
     /// `x₂ ⊙ long(x₁ ⊙ v) + long₂(u)` of `z = [x₁ | x₂ | v]`; all `(…, …, L)`.

@@ -2,6 +2,7 @@
 
 use super::embeddings::Embeddings;
 use super::{weights, Config, GatedMlp, MonarchMixer, MonarchMixerConfig};
+use crate::models::weight_files;
 use crate::Error;
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
@@ -191,7 +192,7 @@ impl M2Bert {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        Self::from_tensors(config, weights::read(paths)?, dtype, device)
+        Self::from_tensors(config, weight_files::read(paths)?, dtype, device)
     }
 
     /// A model of the given weights, by any of the names that

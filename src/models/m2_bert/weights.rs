@@ -1,12 +1,10 @@
 //! Names and shapes of the parameters, as weight files have them.
 
 use super::Config;
-use crate::models::checkpoint;
-use crate::Error;
-use candle_core::{Device, Result, Tensor};
+use crate::models::weight_files::malformed;
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 /// Wrappers that training code puts around the model.
 const WRAPPERS: [&str; 4] = ["state_dict.", "module.", "model.", "bert."];
@@ -202,32 +200,6 @@ fn share_frequencies(config: &Config, found: &mut HashMap<String, Tensor>) -> Re
         }
     }
     Ok(())
-}
-
-fn malformed(
-    name: impl ToString,
-    expected: impl ToString,
-    got: impl ToString,
-) -> candle_core::Error {
-    Error::Malformed {
-        source_name: format!("parameter {}", name.to_string()),
-        expected: expected.to_string(),
-        got: got.to_string(),
-    }
-    .into()
-}
-
-/// The tensors of several files together, in main memory.
-pub(super) fn read<P: AsRef<Path>>(paths: &[P]) -> Result<HashMap<String, Tensor>> {
-    let mut all = HashMap::new();
-    for path in paths {
-        for (name, tensor) in checkpoint::load_tensors(path, &Device::Cpu)? {
-            if all.insert(name.clone(), tensor).is_some() {
-                return Err(malformed(name, "one tensor", "two, in different files"));
-            }
-        }
-    }
-    Ok(all)
 }
 
 /// Where a builder has the encoder.
