@@ -330,7 +330,10 @@ mod tests {
             for (got, want) in got.iter().zip(&want) {
                 assert_eq!(got.len(), want.len());
                 for (got, want) in got.iter().zip(want) {
-                    assert!(got.is_nan() == want.is_nan() && !((got - want).abs() > 1e-5));
+                    assert!(
+                        got.is_nan() == want.is_nan()
+                            && (got.is_nan() || (got - want).abs() <= 1e-5)
+                    );
                 }
             }
         }
