@@ -13,46 +13,65 @@ pub enum Error {
     /// A tensor has another number of dimensions than the operation needs.
     #[error("{tensor}: expected {expected} dimensions {layout}, got {got} dimensions {shape:?}")]
     Rank {
+        /// The tensor, by the name that it has in the documentation.
         tensor: &'static str,
+        /// The number of dimensions that was expected.
         expected: usize,
         /// The expected dimensions by name, `(B, H, L)` for example.
         layout: &'static str,
+        /// The number of dimensions that was got.
         got: usize,
+        /// The shape that was got.
         shape: Vec<usize>,
     },
     /// A tensor has the right number of dimensions, but not the right sizes.
     #[error("{tensor}: expected shape {expected}, got {got:?}")]
     Shape {
+        /// The tensor, by the name that it has in the documentation.
         tensor: &'static str,
+        /// What was expected.
         expected: String,
+        /// What was got.
         got: Vec<usize>,
     },
     /// A tensor has a dtype that the operation does not take.
     #[error("{tensor}: expected dtype {expected}, got {got:?}")]
     DType {
+        /// The tensor, by the name that it has in the documentation.
         tensor: &'static str,
+        /// What was expected.
         expected: String,
+        /// What was got.
         got: DType,
     },
     /// A tensor lies on another device than the plan or the other tensors.
     #[error("{tensor}: expected a tensor on {expected:?}, got one on {got:?}")]
     Device {
+        /// The tensor, by the name that it has in the documentation.
         tensor: &'static str,
+        /// What was expected.
         expected: DeviceLocation,
+        /// What was got.
         got: DeviceLocation,
     },
     /// A number is outside the range that the operation takes.
     #[error("{quantity}: expected {expected}, got {got}")]
     OutOfRange {
+        /// What the number counts.
         quantity: &'static str,
+        /// What was expected.
         expected: String,
+        /// What was got.
         got: String,
     },
     /// The operation exists, but not on this device.
     #[error("{operation} is not implemented on {device}: {advice}")]
     NotOnDevice {
+        /// What was asked for.
         operation: &'static str,
+        /// Where it was asked for.
         device: &'static str,
+        /// What to do instead.
         advice: &'static str,
     },
     /// The GPU driver cannot load what a newer CUDA toolkit compiled.
@@ -71,7 +90,9 @@ pub enum Error {
     Malformed {
         /// The file or field.
         source_name: String,
+        /// What was expected.
         expected: String,
+        /// What was got.
         got: String,
     },
 }

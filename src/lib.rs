@@ -6,10 +6,16 @@
 //! [`FlashDepthwiseConv1d`]: crate::FlashDepthwiseConv1d
 //! [`candle_flashfftconv::Error`]: crate::Error
 //! [HyenaDNA]: crate::models::hyena_dna
+//! [M2-BERT]: crate::models::m2_bert
+//! [docs/architecture.md]: crate::guide::architecture
+//! [docs/cpu-convolution.md]: crate::guide::cpu_convolution
+//! [docs/models.md]: crate::guide::models
+//! [docs/training.md]: crate::guide::training
 //! [LICENSE-MIT]: https://opensource.org/license/mit
 //! [LICENSE-APACHE]: https://www.apache.org/licenses/LICENSE-2.0
 //!
 #![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 
 mod conv;
 mod cpu;
@@ -22,3 +28,16 @@ pub mod models;
 pub use conv::{FlashFftConv, PreparedConv};
 pub use depthwise::{Conv1dLayout, FlashDepthwiseConv1d};
 pub use error::Error;
+
+/// The pages of the folder `docs`, as part of the documentation alone.
+#[cfg(all(doc, not(doctest)))]
+pub mod guide {
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("../docs/cpu-convolution.md")]
+    pub mod cpu_convolution {}
+    #[doc = include_str!("../docs/models.md")]
+    pub mod models {}
+    #[doc = include_str!("../docs/training.md")]
+    pub mod training {}
+}
