@@ -133,7 +133,7 @@ fn lengths() -> Result<()> {
 
     let u = zeros(&[1, 2, 8], DType::F32)?;
     let long = zeros(&[2, 9], DType::F32)?;
-    let message = "taps of k (Lk), at most the FFT size: expected 1 to 8, got 9";
+    let message = "taps of k (Lk): expected at most 8, the FFT size, got 9";
     expect_everywhere(&circular, &u, &long, message);
     expect(circular.prepare(&long), message);
     assert!(
@@ -148,12 +148,11 @@ fn no_taps() -> Result<()> {
     let u = zeros(&[1, 2, 8], DType::F32)?;
     let none = zeros(&[2, 0], DType::F32)?;
     let circular = FlashFftConv::new(8, &Device::Cpu)?;
-    let message = "taps of k (Lk), at most the FFT size: expected 1 to 8, got 0";
+    let message = "taps of k (Lk): expected at least 1, got 0";
     expect_everywhere(&circular, &u, &none, message);
     let causal = FlashFftConv::causal(8, &Device::Cpu)?;
-    let message = format!("taps of k (Lk): expected 1 to {}, got 0", usize::MAX);
-    expect_everywhere(&causal, &u, &none, &message);
-    expect(causal.prepare(&none), &message);
+    expect_everywhere(&causal, &u, &none, message);
+    expect(causal.prepare(&none), message);
     Ok(())
 }
 

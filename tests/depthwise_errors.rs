@@ -140,6 +140,6 @@ fn devices() {
     let convolution = FlashDepthwiseConv1d::causal(weight, None, Bhl).unwrap();
     assert_eq!(
         message(convolution.forward(&x)),
-        "the depthwise convolution is not implemented on a CUDA device: move the tensors to the CPU"
+        "the depthwise convolution is not implemented on CUDA: move the tensors to the CPU"
     );
 }

@@ -100,6 +100,8 @@ pub(crate) fn gate(tensor: &'static str, gate: &Tensor, u: &Tensor) -> Result<()
     Ok(())
 }
 
+const TAPS: &str = "taps of k (Lk)";
+
 /// Checks a kernel on its own and returns its channels and taps.
 pub(crate) fn kernel(
     k: &Tensor,
@@ -127,10 +129,21 @@ pub(crate) fn kernel(
         });
     }
     match semantics {
-        Semantics::Circular { fft_size } => {
-            size("taps of k (Lk), at most the FFT size", taps, fft_size)?
+        Semantics::Circular { fft_size } if taps > fft_size => {
+            return Err(Error::OutOfRange {
+                quantity: TAPS,
+                expected: format!("at most {fft_size}, the FFT size"),
+                got: taps.to_string(),
+            })
         }
-        Semantics::Causal { .. } => size("taps of k (Lk)", taps, usize::MAX)?,
+        _ if taps == 0 => {
+            return Err(Error::OutOfRange {
+                quantity: TAPS,
+                expected: "at least 1".to_string(),
+                got: taps.to_string(),
+            })
+        }
+        _ => {}
     }
     Ok((channels, taps))
 }

@@ -16,7 +16,8 @@ use crate::cpu::rows::Rows;
 use crate::Error;
 use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Result,
+    Shape, Tensor,
 };
 use std::sync::Arc;
 
@@ -140,9 +141,13 @@ pub(super) fn consecutive(t: &Tensor) -> Result<Tensor> {
 }
 
 pub(super) fn not_on_gpu<T>() -> Result<T> {
+    not_on("CUDA")
+}
+
+fn not_on<T>(device: &'static str) -> Result<T> {
     Err(Error::NotOnDevice {
         operation: "the long convolution",
-        device: "CUDA",
+        device,
         advice: "move the tensors to the CPU",
     }
     .into())
@@ -182,6 +187,16 @@ impl CustomOp2 for KernelOp {
         not_on_gpu()
     }
 
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        not_on("Metal")
+    }
+
     fn bwd(
         &self,
         sequences: &Tensor,
@@ -214,6 +229,10 @@ impl CustomOp1 for PreparedOp {
 
     fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
         not_on_gpu()
+    }
+
+    fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
+        not_on("Metal")
     }
 
     fn bwd(
@@ -291,6 +310,18 @@ impl CustomOp3 for GatedOp {
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         not_on_gpu()
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        not_on("Metal")
     }
 
     fn bwd(

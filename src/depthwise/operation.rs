@@ -43,7 +43,7 @@ impl CustomOp2 for Depthwise {
         _: &CudaStorage,
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        not_on("a CUDA device")
+        not_on("CUDA")
     }
 
     fn metal_fwd(
@@ -53,7 +53,7 @@ impl CustomOp2 for Depthwise {
         _: &MetalStorage,
         _: &Layout,
     ) -> Result<(MetalStorage, Shape)> {
-        not_on("a Metal device")
+        not_on("Metal")
     }
 
     fn bwd(
@@ -96,7 +96,7 @@ impl CustomOp3 for DepthwiseWithBias {
         _: &CudaStorage,
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        not_on("a CUDA device")
+        not_on("CUDA")
     }
 
     fn metal_fwd(
@@ -108,7 +108,7 @@ impl CustomOp3 for DepthwiseWithBias {
         _: &MetalStorage,
         _: &Layout,
     ) -> Result<(MetalStorage, Shape)> {
-        not_on("a Metal device")
+        not_on("Metal")
     }
 
     fn bwd(
