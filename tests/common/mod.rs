@@ -135,10 +135,18 @@ pub fn random_tensor(seed: u64, shape: &[usize], dtype: DType, device: &Device) 
 }
 
 /// Makes a test of `body(&Device) -> Result<()>` on the CPU, `name::cpu`, and, in a
-/// build with the feature `cuda`, its twin on the first GPU, `name::gpu`.
+/// build with the feature `cuda`, its twin on the first GPU, `name::gpu`. As long as
+/// the operations have no GPU kernels the twin expects their error, unless the body
+/// needs none.
 #[macro_export]
 macro_rules! twin {
     ($name:ident, $body:path) => {
+        $crate::twin!($name, $body, $crate::common::expect_not_implemented);
+    };
+    ($name:ident, $body:path, needs no kernel) => {
+        $crate::twin!($name, $body, std::convert::identity);
+    };
+    ($name:ident, $body:path, $expect:path) => {
         mod $name {
             #[test]
             fn cpu() -> candle_core::Result<()> {
@@ -149,7 +157,7 @@ macro_rules! twin {
             #[test]
             fn gpu() -> candle_core::Result<()> {
                 match $crate::common::devices().get(1) {
-                    Some(gpu) => $crate::common::expect_not_implemented($body(gpu)),
+                    Some(gpu) => $expect($body(gpu)),
                     None => Ok(()), // `devices` has said so
                 }
             }
