@@ -1,33 +1,7 @@
 // Experiment: causal convolution of rows of P = 128 = 16 x 8 samples, bf16: several batch rows of one channel on one warp, no shared memory.
 // Loads and stores are 128-byte runs; movmatrix turns the loaded pairs (neighbouring Y) into pairs over X for the first product.
 // warp rows: P = 256 R, one warp a row
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <stdint.h>
-typedef uint32_t u32;
-#define DI __device__ __forceinline__
-DI void mma(u32 (&d)[2], u32 a0,u32 a1,u32 a2,u32 a3, u32 b0, u32 b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%0,%1},{%2,%3,%4,%5},{%6,%7},{%0,%1};"
-    : "+r"(d[0]), "+r"(d[1]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-DI void mmaf(float (&d)[4], u32 a0,u32 a1,u32 a2,u32 a3, u32 b0, u32 b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-    : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-DI u32 pk(float lo, float hi) { u32 r; asm("cvt.rn.f16x2.f32 %0,%1,%2;" : "=r"(r) : "f"(hi), "f"(lo)); return r; }
-DI u32 pkb(float lo, float hi) { u32 r; asm("cvt.rn.bf16x2.f32 %0,%1,%2;" : "=r"(r) : "f"(hi), "f"(lo)); return r; }
-DI float blo(u32 x) { return __uint_as_float(x << 16); }
-DI float bhi(u32 x) { return __uint_as_float(x & 0xffff0000u); }
-DI __half2 H(u32 x) { return *(__half2*)&x; }
-DI u32 U(__half2 x) { return *(u32*)&x; }
-DI u32 hadd(u32 a,u32 b){ return U(__hadd2(H(a),H(b))); }
-DI u32 hsub(u32 a,u32 b){ return U(__hsub2(H(a),H(b))); }
-DI u32 hmul(u32 a,u32 b){ return U(__hmul2(H(a),H(b))); }
-DI u32 hfma(u32 a,u32 b,u32 c){ return U(__hfma2(H(a),H(b),H(c))); }
-DI u32 hneg(u32 a){ return U(__hneg2(H(a))); }
-DI void cm(u32& xr,u32& xi,u32 br,u32 bi){ u32 r=hfma(xr,br,hneg(hmul(xi,bi))), i=hfma(xr,bi,hmul(xi,br)); xr=r; xi=i; }
-DI void cmc(u32& xr,u32& xi,u32 br,u32 bi){ u32 r=hfma(xr,br,hmul(xi,bi)), i=hfma(xi,br,hneg(hmul(xr,bi))); xr=r; xi=i; }
-
+#include "packed_half.cuh"
 union V4 { uint4 v; u32 r[4]; };
 DI void lds4(u32* r,const uint4* p){ V4 v; v.v=*p; r[0]=v.r[0];r[1]=v.r[1];r[2]=v.r[2];r[3]=v.r[3]; }
 DI u32 movt(u32 a){ u32 d; asm("movmatrix.sync.aligned.m8n8.trans.b16 %0,%1;":"=r"(d):"r"(a)); return d; }
