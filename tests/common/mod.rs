@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// The folder of the golden files: `FLASHFFTCONV_TEST_DATA`, so that a test
 /// binary can run on a machine without the sources, or `tests/data`.
@@ -33,19 +34,27 @@ pub fn golden_json(name: &str) -> serde_json::Value {
 /// it, or fails when `FLASHFFTCONV_REQUIRE_GPU` is set.
 pub fn devices() -> Vec<Device> {
     let mut devices = vec![Device::Cpu];
-    let required = std::env::var_os("FLASHFFTCONV_REQUIRE_GPU").is_some();
-    if cfg!(feature = "cuda") {
-        match Device::new_cuda(0) {
-            Ok(gpu) => devices.push(gpu),
-            Err(e) if required => {
-                panic!("FLASHFFTCONV_REQUIRE_GPU is set, but there is no GPU: {e}")
-            }
-            Err(e) => eprintln!("skipped on the GPU: {e}"),
-        }
-    } else if required {
-        panic!("FLASHFFTCONV_REQUIRE_GPU is set, but this build lacks the feature `cuda`");
-    }
+    devices.extend(gpu());
     devices
+}
+
+/// The first GPU, the same for all tests of a binary, so that each kernel is loaded once.
+pub fn gpu() -> Option<Device> {
+    static GPU: OnceLock<std::result::Result<Device, String>> = OnceLock::new();
+    let required = std::env::var_os("FLASHFFTCONV_REQUIRE_GPU").is_some();
+    if !cfg!(feature = "cuda") {
+        let message = "FLASHFFTCONV_REQUIRE_GPU is set, but this build lacks the feature `cuda`";
+        assert!(!required, "{message}");
+        return None;
+    }
+    match GPU.get_or_init(|| Device::new_cuda(0).map_err(|e| e.to_string())) {
+        Ok(gpu) => Some(gpu.clone()),
+        Err(e) if required => panic!("FLASHFFTCONV_REQUIRE_GPU is set, but there is no GPU: {e}"),
+        Err(e) => {
+            eprintln!("skipped on the GPU: {e}");
+            None
+        }
+    }
 }
 
 /// All elements as float64, in row-major order.
@@ -135,16 +144,15 @@ pub fn random_tensor(seed: u64, shape: &[usize], dtype: DType, device: &Device) 
 }
 
 /// Makes a test of `body(&Device) -> Result<()>` on the CPU, `name::cpu`, and, in a
-/// build with the feature `cuda`, its twin on the first GPU, `name::gpu`. As long as
-/// the operations have no GPU kernels the twin expects their error, unless the body
-/// needs none.
+/// build with the feature `cuda`, its twin on the first GPU, `name::gpu`. With
+/// `not on the GPU yet` the twin expects the error that says so.
 #[macro_export]
 macro_rules! twin {
     ($name:ident, $body:path) => {
-        $crate::twin!($name, $body, $crate::common::expect_not_implemented);
-    };
-    ($name:ident, $body:path, needs no kernel) => {
         $crate::twin!($name, $body, std::convert::identity);
+    };
+    ($name:ident, $body:path, not on the GPU yet) => {
+        $crate::twin!($name, $body, $crate::common::expect_not_implemented);
     };
     ($name:ident, $body:path, $expect:path) => {
         mod $name {
@@ -156,22 +164,22 @@ macro_rules! twin {
             #[cfg(feature = "cuda")]
             #[test]
             fn gpu() -> candle_core::Result<()> {
-                match $crate::common::devices().get(1) {
-                    Some(gpu) => $expect($body(gpu)),
-                    None => Ok(()), // `devices` has said so
+                match $crate::common::gpu() {
+                    Some(gpu) => $expect($body(&gpu)),
+                    None => Ok(()), // `gpu` has said so
                 }
             }
         }
     };
 }
 
-/// What twins expect of the GPU as long as the operations have no kernels there: the error
+/// What twins expect of the GPU of an operation that has no kernels there: the error
 /// that says so, never a silent computation on the CPU.
-pub fn expect_not_implemented(result: Result<()>) -> Result<()> {
+pub fn expect_not_implemented<T>(result: Result<T>) -> Result<()> {
     match result {
         Err(e) if e.to_string().contains("is not implemented on CUDA: ") => Ok(()),
         Err(e) => Err(e),
-        Ok(()) => {
+        Ok(_) => {
             candle_core::bail!("expected the error that there is no GPU kernel, got a result")
         }
     }
