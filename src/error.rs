@@ -74,6 +74,19 @@ pub enum Error {
         /// What to do instead.
         advice: &'static str,
     },
+    /// A result of the [self-test](crate::self_test) is wrong.
+    #[error(
+        "self-test, {case}: expected a relative error of {expected}, got {got}: do not trust \
+         results of this device; another driver or CUDA toolkit may help"
+    )]
+    Deviates {
+        /// The operation, sequence length and dtype.
+        case: String,
+        /// The largest error that passes.
+        expected: String,
+        /// The error that was got.
+        got: String,
+    },
     /// The GPU driver cannot load what a newer CUDA toolkit compiled.
     #[error(
         "the GPU driver: expected one for CUDA {toolkit} or later, the toolkit that this build \

@@ -24,10 +24,12 @@ mod cuda;
 mod depthwise;
 mod error;
 pub mod models;
+mod self_test;
 
 pub use conv::{FlashFftConv, PreparedConv};
 pub use depthwise::{Conv1dLayout, FlashDepthwiseConv1d};
 pub use error::Error;
+pub use self_test::{self_test, SelfTestCase, SelfTestReport};
 
 /// The pages of the folder `docs`, as part of the documentation alone.
 #[cfg(all(doc, not(doctest)))]

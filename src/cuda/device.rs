@@ -93,6 +93,17 @@ fn driver_version() -> String {
     }
 }
 
+/// The GPU's name and compute capability, for people.
+pub(crate) fn describe(device: &CudaDevice) -> Result<String> {
+    let name = device.cuda_stream().context().name().w()?;
+    let capability = Limits::of(device)?.compute_capability;
+    Ok(format!(
+        "{name} (compute capability {}.{})",
+        capability / 10,
+        capability % 10
+    ))
+}
+
 /// What `device_probe_u32` writes to word `index`.
 fn expected_word(index: u32, seed: u32) -> u32 {
     let word = (index ^ (index >> 16)).wrapping_mul(0x9E37_79B1);

@@ -4,3 +4,5 @@
 
 mod device;
 mod ptx;
+
+pub(crate) use device::{describe, probe};

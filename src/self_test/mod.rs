@@ -1,0 +1,175 @@
+//! The check that a user runs on a machine of theirs: does this device compute what the CPU computes
+//! in float64?
+//!
+//! Compilers and drivers for new GPUs have made wrong code before, and nothing else says so.
+
+mod cases;
+mod report;
+
+pub use report::{SelfTestCase, SelfTestReport};
+
+use crate::{Error, FlashFftConv};
+use candle_core::{DType, Device, Result, Tensor};
+use cases::{Case, Operation};
+
+/// Computes convolutions of known numbers on `device`, by every kernel, and compares them with
+/// float64 on the CPU.
+///
+/// Takes a second or two. The cases are the lengths at both ends of each transform size that a GPU
+/// has a kernel for, up to 32768 samples, in f32, f16 and bf16: causal, causal with both gates, and
+/// two-sided with both gates (a circular convolution of twice the length with that many taps).
+/// Worth a call when a program first meets a new GPU, driver or toolkit, and the first thing to run
+/// where results look wrong.
+///
+/// # Errors
+///
+/// [`Error::Deviates`] when a result is further from the reference than its dtype allows; it names the
+/// worst case. Otherwise whatever the operation or the device reports, for example
+/// [`Error::NotOnDevice`].
+///
+/// # Example
+///
+/// ```
+/// use candle_core::Device;
+/// use candle_flashfftconv::self_test;
+///
+/// let report = self_test(&Device::Cpu)?;
+/// println!("{report}"); // a table: lengths by dtypes and operations
+/// assert!(report.cases().iter().all(|case| case.error <= case.bound));
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn self_test(device: &Device) -> Result<SelfTestReport> {
+    let description = describe(device)?;
+    let cases = cases::all()
+        .map(|case| {
+            Ok(SelfTestCase {
+                length: case.length,
+                dtype: case.dtype,
+                operation: case.operation.name(),
+                error: run(&case, device)?,
+                bound: case.bound(),
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let report = SelfTestReport::new(description, cases);
+    match report.worst() {
+        Some(worst) if !worst.passed() => Err(Error::Deviates {
+            case: worst.to_string(),
+            expected: format!("at most {:.1e}", worst.bound),
+            got: format!("{:.1e}", worst.error),
+        }
+        .into()),
+        _ => Ok(report),
+    }
+}
+
+/// The device's name. A GPU has to run the simplest kernel first, whose errors say most.
+fn describe(device: &Device) -> Result<String> {
+    match device {
+        Device::Cpu => Ok("the CPU".into()),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => {
+            crate::cuda::probe(device)?;
+            crate::cuda::describe(device)
+        }
+        device => Ok(format!("{:?}", device.location())),
+    }
+}
+
+/// The error of one case.
+fn run(case: &Case, device: &Device) -> Result<f64> {
+    let inputs = case.inputs()?;
+    let got = compute(case.operation, &inputs, device)?;
+    let exact = inputs
+        .iter()
+        .map(|tensor| tensor.to_dtype(DType::F64))
+        .collect::<Result<Vec<_>>>()?;
+    let want = compute(case.operation, &exact, &Device::Cpu)?;
+    Ok(deviation(&numbers(&got)?, &numbers(&want)?))
+}
+
+/// One operation on `[u, in_gate, out_gate, k]`.
+fn compute(operation: Operation, inputs: &[Tensor], device: &Device) -> Result<Tensor> {
+    let moved = inputs
+        .iter()
+        .map(|tensor| tensor.to_device(device))
+        .collect::<Result<Vec<_>>>()?;
+    let [u, in_gate, out_gate, k] = moved.as_slice() else {
+        candle_core::bail!("expected four tensors, got {}", moved.len());
+    };
+    let length = u.dim(2)?;
+    match operation {
+        Operation::Causal => FlashFftConv::causal(length, device)?.forward(u, k),
+        Operation::CausalGated => {
+            let z = Tensor::cat(&[out_gate, in_gate, u], 1)?;
+            FlashFftConv::causal(length, device)?.forward_projected(&z, k)
+        }
+        Operation::TwoSidedGated => FlashFftConv::new(2 * length, device)?
+            .prepare(k)?
+            .forward_gated(u, in_gate, out_gate),
+    }
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    tensor
+        .to_device(&Device::Cpu)?
+        .to_dtype(DType::F64)?
+        .flatten_all()?
+        .to_vec1()
+}
+
+/// The larger of `‖got − want‖ / ‖want‖` and a quarter of `max |got − want| / max |want|`: the first
+/// sees what is a little wrong everywhere, the second one wrong number among many right ones.
+/// Infinite where a number is missing or not finite.
+fn deviation(got: &[f64], want: &[f64]) -> f64 {
+    if got.len() != want.len() || want.iter().all(|&number| number == 0.0) {
+        return f64::INFINITY;
+    }
+    let (mut square, mut square_want) = (0f64, 0f64);
+    let (mut largest, mut largest_want) = (0f64, 0f64);
+    for (got, want) in got.iter().zip(want) {
+        let difference = (got - want).abs();
+        square += difference * difference;
+        square_want += want * want;
+        largest = largest.max(difference);
+        largest_want = largest_want.max(want.abs());
+    }
+    let error = (square / square_want)
+        .sqrt()
+        .max(largest / largest_want / 4.0);
+    // A maximum forgets NaN, a sum does not.
+    match square.is_finite() && square_want.is_finite() {
+        true => error,
+        false => f64::INFINITY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_passes() {
+        let report = self_test(&Device::Cpu).unwrap();
+        assert_eq!(report.cases().len(), cases::all().count());
+        // Results that are too good were compared with themselves.
+        assert!(report.cases().iter().any(|case| case.error > 1e-8));
+    }
+
+    #[test]
+    fn deviations_show() {
+        let want: Vec<f64> = (0..1000).map(|i| f64::from(i).sin()).collect();
+        assert_eq!(deviation(&want, &want), 0.0);
+        let changed = |index: usize, value: f64| {
+            let mut got = want.clone();
+            got[index] = value;
+            deviation(&got, &want)
+        };
+        assert!(changed(500, want[500] + 0.1) > 2e-2);
+        assert_eq!(changed(3, f64::NAN), f64::INFINITY);
+        assert_eq!(changed(3, f64::NEG_INFINITY), f64::INFINITY);
+        assert!(deviation(&[0.0; 1000], &want) >= 1.0);
+        assert_eq!(deviation(&want[1..], &want), f64::INFINITY);
+        assert_eq!(deviation(&[0.0], &[0.0]), f64::INFINITY);
+    }
+}
