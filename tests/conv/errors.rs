@@ -1,10 +1,9 @@
 //! Every bad call of the long convolution is an error that says what was expected and got.
 
-mod common;
-
+use crate::common::conv::has_gradients;
+use crate::twin;
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_flashfftconv::FlashFftConv;
-use common::conv::has_gradients;
 
 fn zeros(shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
     Tensor::zeros(shape, dtype, device)
@@ -208,7 +207,7 @@ fn check_kernels_of_other_float_dtypes_are_converted(device: &Device) -> Result<
             let k = Tensor::ones((2, 8), kernel, device)?;
             for y in [conv.forward(&u, &k)?, conv.prepare(&k)?.forward(&u)?] {
                 assert_eq!(y.dtype(), sequence);
-                let y = common::to_f64(&y);
+                let y = crate::common::to_f64(&y);
                 assert!((y[7] - 8.0).abs() < 1e-2, "{sequence:?} {kernel:?} {y:?}");
             }
         }
@@ -255,7 +254,7 @@ fn check_empty_tensors_give_empty_outputs(device: &Device) -> Result<()> {
         for variable in [&u, &k] {
             if let Some(gradient) = gradients.get(variable) {
                 assert_eq!(gradient.dims(), variable.dims());
-                assert!(common::to_f64(gradient).iter().all(|&g| g == 0.0));
+                assert!(crate::common::to_f64(gradient).iter().all(|&g| g == 0.0));
             }
         }
     }

@@ -3,12 +3,11 @@
 //! `tests/data/manifest_ops.json` lists the cases. The bias term `d` of the golden data is
 //! added to `k[:, 0]`, its backward kernel `k_rev` is the tail of a circular one.
 
-mod common;
-
+use crate::common::conv::{double, has_gradients, longest, tolerance, within, Way};
+use crate::common::{expect_not_implemented, golden, golden_json, to_f64};
+use crate::twin;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_flashfftconv::FlashFftConv;
-use common::conv::{double, has_gradients, longest, tolerance, within, Way};
-use common::{expect_not_implemented, golden, golden_json, to_f64};
 use std::collections::HashMap;
 
 /// Kernel, bias on its first tap, and backward kernel as the tail of `fft_size` taps.

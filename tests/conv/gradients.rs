@@ -1,13 +1,11 @@
 //! The gradients of the long convolution against differences of the loss.
 //!
-//! There is no backward pass on the GPU yet: `conv_cuda.rs` expects its error.
+//! There is no backward pass on the GPU yet: `cuda.rs` expects its error.
 
-mod common;
-
+use crate::common::conv::Kind;
+use crate::common::{random_tensor, to_f64};
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_flashfftconv::FlashFftConv;
-use common::conv::Kind;
-use common::{random_tensor, to_f64};
 
 /// Sequence length, taps, kind.
 const CASES: &[(usize, usize, Kind)] = &[
@@ -131,7 +129,7 @@ fn what_is_not_finite_stays_in_its_row() -> Result<()> {
         let k = random_tensor(2, &[3, length], DType::F32, device)?;
         let conv = FlashFftConv::causal(length, device)?;
         for bad in [f64::NAN, f64::INFINITY, 1e30] {
-            let mut values = common::random(1, 2 * 3 * length);
+            let mut values = crate::common::random(1, 2 * 3 * length);
             values[4 * length + length / 2] = bad;
             let u = Tensor::from_vec(values, (2, 3, length), device)?.to_dtype(DType::F32)?;
             let u = Var::from_tensor(&u)?;

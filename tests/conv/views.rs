@@ -1,12 +1,11 @@
 //! The long convolution of views: offsets, strides, broadcasts. Rows that start at any element may not
 //! be aligned to more than one of them.
 
-mod common;
-
+use crate::common::conv::{decaying, tensor_within, tolerance, DTYPES};
+use crate::common::{random_tensor, to_f64};
+use crate::twin;
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_flashfftconv::FlashFftConv;
-use common::conv::{decaying, tensor_within, tolerance, DTYPES};
-use common::{random_tensor, to_f64};
 
 /// Views of the same numbers, in memory laid out otherwise.
 fn views(t: &Tensor) -> Result<Vec<(&'static str, Tensor)>> {

@@ -1,17 +1,16 @@
 //! What concerns the long convolution on a GPU alone: its own errors, tensors beyond 2^31 elements,
 //! calls inside a CUDA graph.
-#![cfg(feature = "cuda")]
 
-mod common;
-
+use crate::common::conv::{
+    decaying, double, has_gradients, longest, tensor_within, tolerance, DTYPES,
+};
+use crate::common::{expect_not_implemented, gpu, random_tensor, to_f64};
 use candle_core::cuda_backend::cudarc::driver::sys::{
     CUgraphInstantiate_flags, CUstreamCaptureMode,
 };
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_flashfftconv::FlashFftConv;
-use common::conv::{decaying, double, has_gradients, longest, tensor_within, tolerance, DTYPES};
-use common::{expect_not_implemented, gpu, random_tensor, to_f64};
 
 #[track_caller]
 fn expect<T>(result: Result<T>, message: &str) {

@@ -1,12 +1,11 @@
 //! Rows of the long convolution are independent of each other: what is not finite, very large or very
 //! small in one leaves the others as exact as they were, and its own result as exact as its dtype allows.
 
-mod common;
-
+use crate::common::conv::{decaying, double, tolerance, within, DTYPES};
+use crate::common::{random, random_tensor, to_f64};
+use crate::twin;
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_flashfftconv::FlashFftConv;
-use common::conv::{decaying, double, tolerance, within, DTYPES};
-use common::{random, random_tensor, to_f64};
 
 const SHAPE: [usize; 2] = [2, 3];
 const ROWS: usize = SHAPE[0] * SHAPE[1];

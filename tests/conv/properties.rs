@@ -1,11 +1,10 @@
 //! Properties that hold for every long convolution, on random sizes.
 
-mod common;
-
+use crate::common::conv::{finest, Way, DTYPES};
+use crate::common::{deviation, random_tensor, to_f64};
+use crate::twin;
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_flashfftconv::FlashFftConv;
-use common::conv::{finest, Way, DTYPES};
-use common::{deviation, random_tensor, to_f64};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 

@@ -1,10 +1,9 @@
 //! The long convolution against its definition, summed naively in float64, at ugly sizes.
 
-mod common;
-
+use crate::common::conv::{naive, tensor_within, tolerance, Kind, DTYPES};
+use crate::common::random_tensor;
+use crate::twin;
 use candle_core::{DType, Device, Module, Result};
-use common::conv::{naive, tensor_within, tolerance, Kind, DTYPES};
-use common::random_tensor;
 
 /// Sequence length, taps, kind.
 const CASES: &[(usize, usize, Kind)] = &[

@@ -1,10 +1,8 @@
 //! What concerns the long convolution on the CPU alone: threads, and its largest sizes.
 
-mod common;
-
+use crate::common::{deviation, random_tensor, to_f64};
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_flashfftconv::FlashFftConv;
-use common::{deviation, random_tensor, to_f64};
 
 /// Outputs and gradients of one training step.
 fn step(u: &Tensor, k: &Tensor, dy: &Tensor) -> Result<Vec<Vec<f64>>> {

@@ -1,11 +1,10 @@
 //! The long convolution at both ends of every transform size that a GPU computes on the chip, against
-//! the CPU in float64, which `conv_reference.rs` holds against the definition.
+//! the CPU in float64, which `reference.rs` holds against the definition.
 
-mod common;
-
+use crate::common::conv::{decaying, double, tensor_within, tolerance, Kind, Way};
+use crate::common::random_tensor;
+use crate::twin;
 use candle_core::{DType, Device, Module, Result};
-use common::conv::{decaying, double, tensor_within, tolerance, Kind, Way};
-use common::random_tensor;
 
 const LENGTHS: [usize; 27] = [
     1, 2, 3, 31, 100, 127, 128, 129, 200, 256, 257, 512, 513, 1000, 1023, 1024, 2047, 2048, 4095,
@@ -39,7 +38,7 @@ fn every_size(dtype: DType, device: &Device) -> Result<()> {
             let k = decaying(4, CHANNELS, taps, length)?.to_device(device)?;
             let plan = kind.plan(length, device)?;
             let exact = kind.plan(length, &Device::Cpu)?.prepare(&double(&k)?)?;
-            // All ways lead to one path on the CPU, and all are tried in `conv_reference.rs`.
+            // All ways lead to one path on the CPU, and all are tried in `reference.rs`.
             let pick = |ways: &[Way]| match device.is_cpu() {
                 true => vec![ways[cases % ways.len()]],
                 false => ways.to_vec(),
@@ -90,7 +89,7 @@ fn few_and_many_rows(device: &Device) -> Result<()> {
         [7, 129, 300],
     ] {
         let [_, channels, length] = shape;
-        for dtype in common::conv::DTYPES {
+        for dtype in crate::common::conv::DTYPES {
             let u = random_tensor(1, &shape, dtype, device)?;
             let gate = random_tensor(2, &shape, dtype, device)?;
             let k = decaying(3, channels, length, length)?;
