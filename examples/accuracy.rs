@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example accuracy
+//! cargo run --release --features cuda --example accuracy        the first GPU as well
 //! ```
 //!
 //! Every entry is `‖got − want‖ / ‖want‖` (relative RMS) over all compared outputs. Inputs are
@@ -15,6 +16,7 @@ use rand::{rngs::StdRng, Rng, SeedableRng};
 
 const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 const LENGTHS: [usize; 6] = [129, 1024, 5000, 8192, 131_072, 1 << 20];
+const LENGTHS_ON_THE_GPU: [usize; 10] = [64, 129, 256, 1024, 2048, 4096, 5000, 8192, 16384, 32768];
 /// Outputs of a row that are compared; rows that are longer are sampled evenly.
 const COMPARED: usize = 1024;
 const CHANNELS: usize = 2;
@@ -22,11 +24,12 @@ const CHANNELS: usize = 2;
 fn main() -> Result<()> {
     println!("| output of | L | taps | f64 | f32 | f16 | bf16 |");
     println!("|---|---|---|---|---|---|---|");
+    let cpu = &Device::Cpu;
     for length in LENGTHS {
-        let errors = DTYPES.map(|dtype| long_convolution(length, dtype));
+        let errors = DTYPES.map(|dtype| long_convolution(length, dtype, cpu));
         print_row("gated causal long convolution", length, length, errors)?;
     }
-    let errors = DTYPES.map(|dtype| short_convolution(8192, 4, dtype));
+    let errors = DTYPES.map(|dtype| short_convolution(8192, 4, dtype, cpu));
     print_row("causal short depthwise convolution", 8192, 4, errors)?;
     let errors = DTYPES.map(|dtype| rounding(8192, dtype));
     print_row("(rounding to the dtype alone)", 8192, 0, errors)?;
@@ -46,13 +49,36 @@ fn main() -> Result<()> {
         let errors: Vec<String> = narrow.iter().map(|e| number(e[index])).collect();
         println!("| `{name}` | {} |", errors.join(" | "));
     }
-    Ok(())
+    match Device::cuda_if_available(0)? {
+        Device::Cpu => Ok(()),
+        gpu => on_the_gpu(&gpu),
+    }
 }
 
-fn print_row(what: &str, length: usize, taps: usize, errors: [Result<f64>; 4]) -> Result<()> {
+fn on_the_gpu(gpu: &Device) -> Result<()> {
+    println!("\n| output of, on the GPU | L | taps | f32 | f16 | bf16 |");
+    println!("|---|---|---|---|---|---|");
+    let narrow = [DType::F32, DType::F16, DType::BF16];
+    for length in LENGTHS_ON_THE_GPU {
+        let errors = narrow.map(|dtype| long_convolution(length, dtype, gpu));
+        print_row("gated causal long convolution", length, length, errors)?;
+    }
+    let errors = narrow.map(|dtype| short_convolution(8192, 4, dtype, gpu));
+    print_row("causal short depthwise convolution", 8192, 4, errors)
+}
+
+fn print_row<const N: usize>(
+    what: &str,
+    length: usize,
+    taps: usize,
+    errors: [Result<f64>; N],
+) -> Result<()> {
     let errors = errors
         .into_iter()
-        .map(|error| error.map(number))
+        .map(|error| match error {
+            Err(error) if error.to_string().contains("not implemented on") => Ok("–".into()),
+            error => error.map(number),
+        })
         .collect::<Result<Vec<_>>>()?;
     let taps = match taps {
         0 => String::from("–"),
@@ -129,15 +155,16 @@ fn compare(got: &Tensor, want: impl Fn(usize, usize) -> f64) -> Result<f64> {
     Ok(deviation(&compared, &reference))
 }
 
-fn long_convolution(length: usize, dtype: DType) -> Result<f64> {
+fn long_convolution(length: usize, dtype: DType, device: &Device) -> Result<f64> {
     let shape = [1, CHANNELS, length];
     let inputs = [1, 2, 3].map(|seed| normal(seed, &shape, 1.0, dtype));
     let [u, in_gate, out_gate] = inputs;
     let (u, in_gate, out_gate) = (u?, in_gate?, out_gate?);
     let scale = 1.0 / (length as f64).sqrt();
     let k = normal(4, &[CHANNELS, length], scale, tap_dtype(dtype))?;
-    let conv = FlashFftConv::causal(length, &Device::Cpu)?;
-    let y = conv.forward_gated(&u, &k, &in_gate, &out_gate)?;
+    let conv = FlashFftConv::causal(length, device)?;
+    let on = |t: &Tensor| t.to_device(device);
+    let y = conv.forward_gated(&on(&u)?, &on(&k)?, &on(&in_gate)?, &on(&out_gate)?)?;
 
     let (u, k) = (rows(&u)?, rows(&k)?);
     let (in_gate, out_gate) = (rows(&in_gate)?, rows(&out_gate)?);
@@ -149,11 +176,12 @@ fn long_convolution(length: usize, dtype: DType) -> Result<f64> {
     })
 }
 
-fn short_convolution(length: usize, taps: usize, dtype: DType) -> Result<f64> {
+fn short_convolution(length: usize, taps: usize, dtype: DType, device: &Device) -> Result<f64> {
     let x = normal(5, &[1, CHANNELS, length], 1.0, dtype)?;
     let weight = normal(6, &[CHANNELS, taps], 0.5, tap_dtype(dtype))?;
-    let conv = FlashDepthwiseConv1d::causal(weight.clone(), None, Conv1dLayout::Bhl)?;
-    let y = conv.forward(&x)?;
+    let on_device = weight.to_device(device)?;
+    let conv = FlashDepthwiseConv1d::causal(on_device, None, Conv1dLayout::Bhl)?;
+    let y = conv.forward(&x.to_device(device)?)?;
     let (x, weight) = (rows(&x)?, rows(&weight)?);
     compare(&y, |h, t| {
         // Tap `taps − 1 − lag` reads the sample `lag` before.
