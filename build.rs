@@ -1,6 +1,9 @@
 //! With the feature `cuda`: compiles `cuda/*.cu` to PTX. Without it: nothing.
 
 #[cfg(feature = "cuda")]
+#[path = "build/cut.rs"]
+mod cut;
+#[cfg(feature = "cuda")]
 #[path = "build/ptx.rs"]
 mod ptx;
 

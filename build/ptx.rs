@@ -1,13 +1,18 @@
-//! Compiles every `cuda/*.cu` to PTX, for each architecture, and writes the table
-//! `$OUT_DIR/ptx_table.rs` that `src/cuda/ptx.rs` includes.
+//! Compiles every `cuda/*.cu` to PTX, for each architecture, cuts it into modules of
+//! one kernel each, compresses those, and writes the table `$OUT_DIR/ptx_table.rs`
+//! that `src/cuda/ptx.rs` includes.
 //!
 //! PTX is text that the driver compiles for the GPU at hand; that of an
 //! architecture runs on all later ones. One folder for each architecture holds
 //! it, named by a hash of everything it was made from: `bindgen_cuda` looks only
 //! at the age of the `.cu` file, and would keep PTX made from older headers.
 
+use super::cut;
+use flate2::write::ZlibEncoder;
+use flate2::Compression;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -24,7 +29,7 @@ pub fn compile() -> Result<(), String> {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     // Headers too, and files that come or go.
-    println!("cargo::rerun-if-changed=build/ptx.rs");
+    println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=cuda");
 
     let compiler = compiler_version()?;
@@ -42,10 +47,17 @@ pub fn compile() -> Result<(), String> {
         for kernel in kernels {
             let name = kernel.file_stem().unwrap_or_default().to_string_lossy();
             let ptx = folder.join(format!("{name}.ptx"));
-            if !ptx.is_file() {
-                return Err(format!("nvcc made no {}", ptx.display()));
+            let text =
+                fs::read_to_string(&ptx).map_err(|e| format!("nvcc made no {}: {e}", ptx.display()))?;
+            for kernel in cut::kernels(&text) {
+                let path = folder.join(format!("{}.ptx.z", kernel.name));
+                fs::write(&path, compressed(&kernel.ptx)?)
+                    .map_err(|e| format!("{}: {e}", path.display()))?;
+                let function = kernel.name;
+                table += &format!(
+                    "    ({architecture}, {name:?}, {function:?}, include_bytes!({path:?})),\n"
+                );
             }
-            table += &format!("    ({architecture}, {name:?}, include_str!({ptx:?})),\n");
         }
     }
     let path = out_dir.join("ptx_table.rs");
@@ -55,6 +67,15 @@ pub fn compile() -> Result<(), String> {
         release(&compiler)
     );
     Ok(())
+}
+
+/// PTX is wordy: zlib makes it twenty times smaller.
+fn compressed(text: &str) -> Result<Vec<u8>, String> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder
+        .write_all(text.as_bytes())
+        .and_then(|()| encoder.finish())
+        .map_err(|e| format!("compressing PTX: {e}"))
 }
 
 /// What `nvcc --version` prints.

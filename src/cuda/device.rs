@@ -2,10 +2,14 @@
 
 use super::ptx::{self, PTX, TOOLKIT};
 use crate::Error;
-use candle_core::cuda_backend::cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
+use candle_core::cuda_backend::cudarc::driver::sys::{
+    self, CUdevice_attribute, CUfunction_attribute, CUresult,
+};
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
-use candle_core::cuda_backend::{CudaError, WrapErr};
+use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// What a kernel's blocks must fit into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,48 +42,68 @@ impl Limits {
     }
 }
 
-/// The function `function` of `cuda/MODULE.cu`, loaded on the device.
+/// The kernel `function` of `cuda/MODULE.cu`, loaded on the device.
 ///
 /// # Errors
 /// When this build has no PTX for the device, or its driver is older than the
 /// toolkit that made it.
-pub(crate) fn load(
+pub(crate) fn load(device: &CudaDevice, module: &str, function: &str) -> Result<CudaFunction> {
+    load_with_shared_memory(device, module, function, 0)
+}
+
+/// [`load`] of a kernel whose blocks ask for `bytes` of shared memory at launch.
+///
+/// # Errors
+/// Those of [`load`], and when the device's blocks cannot have so much.
+pub(crate) fn load_with_shared_memory(
     device: &CudaDevice,
-    module: &'static str,
+    module: &str,
     function: &str,
+    bytes: usize,
 ) -> Result<CudaFunction> {
+    let key = (device.cuda_stream().context().ordinal(), function.to_string());
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (kernel, granted) = match loaded.get(&key) {
+        Some(known) => known.clone(),
+        None => (load_anew(device, module, function)?, GRANTED_UNASKED),
+    };
+    if bytes > granted {
+        let asked = i32::try_from(bytes).unwrap_or(i32::MAX);
+        kernel
+            .set_attribute(
+                CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                asked,
+            )
+            .w()?;
+    }
+    loaded.insert(key, (kernel.clone(), bytes.max(granted)));
+    Ok(kernel)
+}
+
+/// Shared memory that every kernel may ask for.
+const GRANTED_UNASKED: usize = 48 << 10;
+
+/// Kernels by device number and name, with the shared memory that they may ask for: the
+/// driver takes a second to compile one. A device has one context in a process, which the
+/// kernels keep alive.
+static LOADED: LazyLock<Mutex<HashMap<(usize, String), (CudaFunction, usize)>>> =
+    LazyLock::new(Mutex::default);
+
+fn load_anew(device: &CudaDevice, module: &str, function: &str) -> Result<CudaFunction> {
     let limits = Limits::of(device)?;
-    let (architecture, name, text) = ptx::choose(PTX, module, limits.compute_capability)?;
-    // candle keeps modules by name alone, those of other crates among them.
-    let unique = format!(
-        "{}-{}-{name}-{architecture}",
-        env!("CARGO_PKG_NAME"),
-        env!("CARGO_PKG_VERSION")
-    );
-    device
-        .get_or_load_custom_func(function, &unique, text)
-        .map(|function| function.into_cuda_function())
-        .map_err(|error| match driver_result(&error) {
-            Some(CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION) => Error::DriverTooOld {
+    let entry = ptx::choose(PTX, module, function, limits.compute_capability)?;
+    let context = device.cuda_stream().context().clone();
+    context
+        .load_module(ptx::text(&entry)?.into())
+        .and_then(|module| module.load_function(function))
+        .map_err(|error| match error.0 {
+            CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Error::DriverTooOld {
                 toolkit: TOOLKIT.into(),
                 driver: driver_version(),
             }
             .into(),
-            _ => error,
+            _ => candle_core::Error::wrap(error).context(format!("loading the kernel {function}")),
         })
-}
-
-/// The driver's own error code in an error of candle.
-fn driver_result(error: &candle_core::Error) -> Option<CUresult> {
-    match error {
-        candle_core::Error::Cuda(error) => match error.downcast_ref::<CudaError>()? {
-            CudaError::Cuda(error) => Some(error.0),
-            CudaError::Load { cuda, .. } => Some(cuda.0),
-            _ => None,
-        },
-        candle_core::Error::WithBacktrace { inner, .. } => driver_result(inner),
-        _ => None,
-    }
 }
 
 /// The latest CUDA version that the driver supports, "12.4" for example.

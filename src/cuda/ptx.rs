@@ -1,24 +1,28 @@
 //! The kernels' PTX, compiled at build time from `cuda/*.cu`, and which of it a device takes.
 
 use crate::Error;
+use std::io::Read;
 
 /// The version of the CUDA toolkit that made the PTX: a driver for an older one cannot load it.
 pub(super) const TOOLKIT: &str = env!("FLASHFFTCONV_NVCC_VERSION");
 
-/// Architecture (compute capability times ten), name of the `.cu` file, PTX.
-pub(super) type Entry = (usize, &'static str, &'static str);
+/// Architecture (compute capability times ten), name of the `.cu` file, kernel, compressed PTX.
+pub(super) type Entry = (usize, &'static str, &'static str, &'static [u8]);
 
-/// All PTX of this build.
+/// All PTX of this build: a module for each kernel and architecture.
 pub(super) static PTX: &[Entry] = &include!(concat!(env!("OUT_DIR"), "/ptx_table.rs"));
 
-/// The PTX of `name` for the latest architecture that a device of this compute
-/// capability runs: its own or an earlier one.
+/// The PTX of kernel `function` of `cuda/MODULE.cu` for the latest architecture that a
+/// device of this compute capability runs: its own or an earlier one.
 pub(super) fn choose(
     table: &[Entry],
-    name: &'static str,
+    module: &str,
+    function: &str,
     compute_capability: usize,
 ) -> Result<Entry, Error> {
-    let named = table.iter().filter(|entry| entry.1 == name);
+    let named = table
+        .iter()
+        .filter(|entry| entry.1 == module && entry.2 == function);
     let oldest = named.clone().map(|entry| entry.0).min();
     named
         .filter(|entry| entry.0 <= compute_capability)
@@ -32,10 +36,23 @@ pub(super) fn choose(
             },
             None => Error::Malformed {
                 source_name: "the table of compiled kernels".into(),
-                expected: format!("an entry {name:?}"),
+                expected: format!("a kernel {function:?} of {module:?}"),
                 got: "none".into(),
             },
         })
+}
+
+/// The text of an entry.
+pub(super) fn text(entry: &Entry) -> Result<String, Error> {
+    let mut text = String::new();
+    flate2::read::ZlibDecoder::new(entry.3)
+        .read_to_string(&mut text)
+        .map_err(|error| Error::Malformed {
+            source_name: format!("the compiled kernel {:?}", entry.2),
+            expected: "compressed PTX".into(),
+            got: error.to_string(),
+        })?;
+    Ok(text)
 }
 
 /// 90 as "9.0".
@@ -47,30 +64,41 @@ fn decimal(compute_capability: usize) -> String {
 mod tests {
     use super::*;
 
-    const TABLE: [Entry; 3] = [(80, "a", "a for 80"), (90, "a", "a for 90"), (80, "b", "b")];
+    const TABLE: [Entry; 3] = [
+        (80, "a", "x", b"x for 80"),
+        (90, "a", "x", b"x for 90"),
+        (80, "b", "y", b"y"),
+    ];
 
     #[test]
     fn the_latest_that_the_device_runs() {
-        let chosen = |name, capability| choose(&TABLE, name, capability).map(|entry| entry.2);
-        assert_eq!(chosen("a", 80), Ok("a for 80"));
-        assert_eq!(chosen("a", 89), Ok("a for 80"));
-        assert_eq!(chosen("a", 90), Ok("a for 90"));
-        assert_eq!(chosen("a", 120), Ok("a for 90"));
-        assert_eq!(chosen("b", 90), Ok("b"));
+        let chosen = |module, function, capability| {
+            choose(&TABLE, module, function, capability).map(|entry| entry.3)
+        };
+        assert_eq!(chosen("a", "x", 80), Ok(&b"x for 80"[..]));
+        assert_eq!(chosen("a", "x", 89), Ok(&b"x for 80"[..]));
+        assert_eq!(chosen("a", "x", 90), Ok(&b"x for 90"[..]));
+        assert_eq!(chosen("a", "x", 120), Ok(&b"x for 90"[..]));
+        assert_eq!(chosen("b", "y", 90), Ok(&b"y"[..]));
     }
 
     #[test]
     fn an_older_device_is_an_error_that_names_both() {
         assert_eq!(
-            choose(&TABLE, "a", 75).unwrap_err().to_string(),
+            choose(&TABLE, "a", "x", 75).unwrap_err().to_string(),
             "compute capability of the GPU: expected at least 8.0, which this build is for, got 7.5"
         );
-        assert!(choose(&TABLE, "c", 90).is_err());
+        assert!(choose(&TABLE, "a", "y", 90).is_err());
+        assert!(choose(&TABLE, "c", "x", 90).is_err());
     }
 
     #[test]
-    fn the_build_holds_the_probe() {
-        let (_, _, ptx) = choose(PTX, "device_probe", 1000).unwrap();
-        assert!(ptx.contains(".entry device_probe_u32"), "{ptx}");
+    fn every_module_holds_its_kernel_alone() {
+        for entry in PTX {
+            let text = text(entry).unwrap();
+            assert_eq!(text.matches(".entry ").count(), 1, "{}", entry.2);
+            assert!(text.contains(&format!(".entry {}(", entry.2)), "{}", entry.2);
+            assert!(text.starts_with(".version"), "{}", entry.2);
+        }
     }
 }

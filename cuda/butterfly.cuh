@@ -1,0 +1,92 @@
+// Complex DFTs of R = 2^r points over the registers of a thread, on words of two f16 numbers.
+//
+// Forward by decimation in frequency, which leaves the frequencies in bit-reversed order, and backward by
+// decimation in time, which takes them in that order. Not normalised: both together multiply by R.
+#pragma once
+#include "packed_half.cuh"
+
+constexpr double PI = 3.14159265358979323846;
+
+// Series that the compiler can evaluate, for angles up to pi.
+constexpr __host__ __device__ double cosine(double x)
+{
+    double sum = 1, term = 1;
+    for (int k = 1; k < 20; k++) {
+        term *= -x * x / ((2 * k - 1) * (2 * k));
+        sum += term;
+    }
+    return sum;
+}
+constexpr __host__ __device__ double sine(double x)
+{
+    double sum = x, term = x;
+    for (int k = 1; k < 20; k++) {
+        term *= -x * x / ((2 * k) * (2 * k + 1));
+        sum += term;
+    }
+    return sum;
+}
+
+// (re, im) *= exp(-2 pi i M / R), or its conjugate in the inverse. M < R / 2.
+template <int R, int M, bool INVERSE> DEVICE void rotate(Word &re, Word &im)
+{
+    if constexpr (M == 0) {
+        return;
+    } else if constexpr (4 * M == R) {
+        const Word old = re;
+        re = INVERSE ? negate(im) : im;
+        im = INVERSE ? old : negate(old);
+    } else if constexpr (8 * M == R || 8 * M == 3 * R) {
+        constexpr float diagonal = (float)cosine(PI / 4);
+        const Word sum = add(re, im), difference = INVERSE ? subtract(re, im) : subtract(im, re);
+        const Word c = both(diagonal);
+        if constexpr (8 * M == R) {
+            re = multiply(INVERSE ? difference : sum, c);
+            im = multiply(INVERSE ? sum : difference, c);
+        } else {
+            re = multiply(INVERSE ? negate(sum) : difference, c);
+            im = multiply(INVERSE ? difference : negate(sum), c);
+        }
+    } else {
+        constexpr float c = (float)cosine(2 * PI * M / R), s = (float)sine(2 * PI * M / R);
+        if (INVERSE)
+            multiply_complex(re, im, both(c), both(s));
+        else
+            multiply_conjugate(re, im, both(c), both(s));
+    }
+}
+
+// One stage: pairs M and M + R/2 of the R points from FIRST.
+template <int R, int FIRST, int M, bool INVERSE> DEVICE void butterfly_stage(Word *re, Word *im)
+{
+    constexpr int A = FIRST + M, B = A + R / 2;
+    if (INVERSE)
+        rotate<R, M, true>(re[B], im[B]);
+    const Word a_re = re[A], a_im = im[A], b_re = re[B], b_im = im[B];
+    re[A] = add(a_re, b_re);
+    im[A] = add(a_im, b_im);
+    re[B] = subtract(a_re, b_re);
+    im[B] = subtract(a_im, b_im);
+    if (!INVERSE)
+        rotate<R, M, false>(re[B], im[B]);
+    if constexpr (M + 1 < R / 2)
+        butterfly_stage<R, FIRST, M + 1, INVERSE>(re, im);
+}
+
+template <int R, int FIRST = 0> DEVICE void forward_butterfly(Word *re, Word *im)
+{
+    if constexpr (R > 1) {
+        butterfly_stage<R, FIRST, 0, false>(re, im);
+        forward_butterfly<R / 2, FIRST>(re, im);
+        forward_butterfly<R / 2, FIRST + R / 2>(re, im);
+    }
+}
+
+template <int R, int FIRST = 0> DEVICE void inverse_butterfly(Word *re, Word *im)
+{
+    if constexpr (R > 1) {
+        inverse_butterfly<R / 2, FIRST>(re, im);
+        inverse_butterfly<R / 2, FIRST + R / 2>(re, im);
+        butterfly_stage<R, FIRST, 0, true>(re, im);
+    }
+}

@@ -1,0 +1,327 @@
+// Convolution of rows of P = 256 R samples, R = C S: one row on S = 1 or 2 warps.
+//
+// n = (16 X + Y) R + j. A warp holds C columns j in registers (4 words of two f16 each for the real and the
+// imaginary part). X and Y are contracted by matrix products with no data movement between them, j by a butterfly
+// over registers; then the spectrum, and back the same way. With S = 1 a row needs no shared memory and no barrier.
+// With S = 2 each warp holds half of the columns, and before the butterfly the warps exchange half of their words
+// through shared memory, so that each has all columns j of half of the frequencies: warp 1 works on tables permuted
+// by kX ^ 8, so that the same registers are sent by both.
+//
+// Shared memory: tables of S times 14 entries (DFT matrices and twiddles, see WarpTables), twiddles of j, then the
+// buffers of exchange. Registers: 8 C words of data.
+//
+// Bound by issue slots (about 25 warp instructions a point) and by latency, for which several warps share a
+// multiprocessor, each in its own phase.
+#pragma once
+#include "butterfly.cuh"
+#include "row_range.cuh"
+#include "row_stages.cuh"
+
+// Keeps the compiler from moving table loads up to where their registers are not yet free.
+DEVICE void keep_order() { asm volatile("" ::: "memory"); }
+
+// Entries of the table of a warp.
+enum WarpTable {
+    FORWARD_X_RE, FORWARD_X_IM, TWIDDLE_RE, TWIDDLE_IM, FORWARD_Y_RE, FORWARD_Y_IM, FORWARD_Y_NEGATIVE_IM,
+    INVERSE_Y_RE, INVERSE_Y_IM, INVERSE_Y_NEGATIVE_IM, INVERSE_TWIDDLE_RE, INVERSE_TWIDDLE_IM, INVERSE_X_RE,
+    INVERSE_X_NEGATIVE_IM, WARP_ENTRIES
+};
+
+template <int S, int C> struct WarpRows {
+    static constexpr int R = S * C, P = 256 * R;
+    // in uint4
+    static constexpr int MATRICES = S * WARP_ENTRIES * 32, TABLES = MATRICES + 2 * R * 32, EXCHANGE = S > 1 ? S * 4 * (C / 2) * 32 : 0;
+};
+
+// One row's worth of work of a warp.
+template <typename K, int S, int C, Mode MODE> struct WarpRow {
+    typedef WarpRows<S, C> Size;
+    typedef typename K::T T;
+    static constexpr int R = Size::R;
+    static constexpr bool PRECISE = K::PRECISE;
+
+    const uint4 *matrices, *twiddles; // of this lane (and warp)
+    uint4 *exchange;                  // of this lane and group of warps
+    Group<S> group;
+
+    // The first sample of the words q = 2 (Y half) + X half: X = 2t + 8 (q & 1) (and X + 1, 16 R samples later).
+    // For R <= 4 neighbouring lanes take neighbouring Y, so that the halves of Y are odd and even.
+    DEVICE int first_sample(int q) const
+    {
+        const int g = group.lane >> 2, t = group.lane & 3;
+        const int x = 2 * t + 8 * (q & 1), y = R <= 4 ? 2 * g + (q >> 1) : g + 8 * (q >> 1);
+        return (16 * x + y) * R + group.member * C;
+    }
+
+    DEVICE Operand matrix(int entry) const { return Operand(matrices + entry * 32); }
+
+    // Loads the row and transforms X and Y. Returns the larger magnitude of some samples.
+    DEVICE Word forward(const Row<T> &row, float scale, Word (&z_re)[C][4], Word (&z_im)[C][4]) const
+    {
+        const T *u = row.u(), *in_gate = row.in_gate();
+        Word v[C][4], magnitude = 0;
+#pragma unroll
+        for (int q = 0; q < 4; q++) {
+            const int first = first_sample(q);
+            Word a[C / 2], b[C / 2], ga[C / 2] = {}, gb[C / 2] = {};
+            load_samples<C, MODE>(a, u, first, row.c);
+            load_samples<C, MODE>(b, u, first + 16 * R, row.c);
+            if (K::GATED) {
+                load_samples<C, MODE>(ga, in_gate, first, row.c);
+                load_samples<C, MODE>(gb, in_gate, first + 16 * R, row.c);
+            }
+#pragma unroll
+            for (int j = 0; j < C / 2; j++)
+                gate_in<K, MODE>(a[j], b[j], ga[j], gb[j], scale, v[2 * j][q], v[2 * j + 1][q]);
+            magnitude = larger_magnitude(magnitude, v[0][q]);
+        }
+        keep_order();
+        const Operand x_re = matrix(FORWARD_X_RE), x_im = matrix(FORWARD_X_IM);
+        const Operand twiddle_re = matrix(TWIDDLE_RE), twiddle_im = matrix(TWIDDLE_IM);
+        const Operand y_re = matrix(FORWARD_Y_RE), y_im = matrix(FORWARD_Y_IM), y_negative_im = matrix(FORWARD_Y_NEGATIVE_IM);
+#pragma unroll
+        for (int j = 0; j < C; j++) {
+            Result<PRECISE> re[2], im[2];
+#pragma unroll
+            for (int n = 0; n < 2; n++) {
+                from_left(re[n].sum, x_re, v[j][2 * n], v[j][2 * n + 1]);
+                from_left(im[n].sum, x_im, v[j][2 * n], v[j][2 * n + 1]);
+            }
+            twiddle(re, im, twiddle_re, twiddle_im);
+            Result<PRECISE> out_re[2], out_im[2];
+            complex_from_right(out_re, out_im, as_left(re), as_left(im), y_re, y_im, y_negative_im);
+#pragma unroll
+            for (int q = 0; q < 4; q++) {
+                z_re[j][q] = out_re[q >> 1].word(q & 1);
+                z_im[j][q] = out_im[q >> 1].word(q & 1);
+            }
+        }
+        return magnitude;
+    }
+
+    // Whether word q (row half q & 1) is sent to the other warp. Row halves are numbered by kX ^ 8 group.member.
+    static constexpr DEVICE bool sent(int q) { return S == 2 && (q & 1); }
+
+    // The buffer of word q of a warp: C / 2 entries, real parts first.
+    DEVICE uint4 *buffer(int warp, int q) const { return exchange + (warp * 4 + q) * (C / 2) * 32; }
+
+    DEVICE static void put(uint4 *to, const Word *re, const Word *im)
+    {
+#pragma unroll
+        for (int i = 0; i < C / 4; i++) {
+            to[i * 32] = make_uint4(re[4 * i], re[4 * i + 1], re[4 * i + 2], re[4 * i + 3]);
+            to[(C / 4 + i) * 32] = make_uint4(im[4 * i], im[4 * i + 1], im[4 * i + 2], im[4 * i + 3]);
+        }
+    }
+    DEVICE static void get(const uint4 *from, Word *re, Word *im)
+    {
+#pragma unroll
+        for (int i = 0; i < C / 4; i++) {
+            const Operand a(from + i * 32), b(from + (C / 4 + i) * 32);
+#pragma unroll
+            for (int m = 0; m < 4; m++) {
+                re[4 * i + m] = a[m];
+                im[4 * i + m] = b[m];
+            }
+        }
+    }
+
+    // The digit j of the words q: twiddle, butterfly, spectrum, and back.
+    DEVICE void columns(const uint4 *spectrum, Word (&z_re)[C][4], Word (&z_im)[C][4]) const
+    {
+        if (S > 1) {
+#pragma unroll
+            for (int q = 0; q < 4; q++) {
+                if (!sent(q))
+                    continue;
+                Word re[C], im[C];
+#pragma unroll
+                for (int j = 0; j < C; j++)
+                    re[j] = z_re[j][q], im[j] = z_im[j][q];
+                put(buffer(group.member, q), re, im);
+            }
+            group.barrier();
+        }
+#pragma unroll
+        for (int q = 0; q < 4; q++) {
+            if (sent(q))
+                continue;
+            // In its own columns first: the other warp's difference changes sign for warp 1, which the product
+            // with the spectrum passes on to the inverse, where it cancels.
+            Word re[R], im[R];
+#pragma unroll
+            for (int j = 0; j < C; j++)
+                re[j] = z_re[j][q], im[j] = z_im[j][q];
+            if (S > 1)
+                get(buffer(group.member ^ 1, q | 1), re + C, im + C);
+            const int physical = S == 1 ? q : q | group.member; // among the words of the row
+            transform_columns(twiddles + physical * (R / 2) * 32, spectrum + physical * (R / 2) * 32, re, im);
+#pragma unroll
+            for (int j = 0; j < C; j++)
+                z_re[j][q] = re[j], z_im[j][q] = im[j];
+            if (S > 1)
+                put(buffer(group.member ^ 1, q | 1), re + C, im + C);
+        }
+        if (S > 1) {
+            group.barrier();
+#pragma unroll
+            for (int q = 0; q < 4; q++) {
+                if (!sent(q))
+                    continue;
+                Word re[C], im[C];
+                get(buffer(group.member, q), re, im);
+#pragma unroll
+                for (int j = 0; j < C; j++)
+                    z_re[j][q] = re[j], z_im[j][q] = im[j];
+            }
+        }
+    }
+
+    DEVICE static void transform_columns(const uint4 *twiddles, const uint4 *spectrum, Word (&re)[R], Word (&im)[R])
+    {
+        if constexpr (R == 2) {
+            const Operand factor(twiddles);
+            product<PRECISE>(re[1], im[1], factor[1], factor[3]);
+            forward_butterfly<R>(re, im);
+            const uint4 v = __ldg(spectrum);
+            product<PRECISE>(re[0], im[0], v.x, v.z);
+            product<PRECISE>(re[1], im[1], v.y, v.w);
+            inverse_butterfly<R>(re, im);
+            conjugate_product<PRECISE>(re[1], im[1], factor[1], factor[3]);
+        } else {
+            // Of the columns of one warp entries of real parts, then of imaginary parts.
+#pragma unroll
+            for (int first = 0; first < R; first += C)
+#pragma unroll
+                for (int i = 0; i < C / 4; i++) {
+                    const Operand a(twiddles + (first / 2 + i) * 32), b(twiddles + (first / 2 + C / 4 + i) * 32);
+#pragma unroll
+                    for (int m = 0; m < 4; m++)
+                        if (S > 1 || i + m > 0) // the factor of column 0 is 1
+                            product<PRECISE>(re[first + 4 * i + m], im[first + 4 * i + m], a[m], b[m]);
+                }
+            forward_butterfly<R>(re, im);
+#pragma unroll
+            for (int i = 0; i < R / 4; i++) {
+                const uint4 a = __ldg(spectrum + 2 * i * 32), b = __ldg(spectrum + (2 * i + 1) * 32);
+                product<PRECISE>(re[4 * i], im[4 * i], a.x, b.x);
+                product<PRECISE>(re[4 * i + 1], im[4 * i + 1], a.y, b.y);
+                product<PRECISE>(re[4 * i + 2], im[4 * i + 2], a.z, b.z);
+                product<PRECISE>(re[4 * i + 3], im[4 * i + 3], a.w, b.w);
+            }
+            inverse_butterfly<R>(re, im);
+#pragma unroll
+            for (int first = 0; first < R; first += C)
+#pragma unroll
+                for (int i = 0; i < C / 4; i++) {
+                    const Operand a(twiddles + (first / 2 + i) * 32), b(twiddles + (first / 2 + C / 4 + i) * 32);
+#pragma unroll
+                    for (int m = 0; m < 4; m++)
+                        if (S > 1 || i + m > 0)
+                            conjugate_product<PRECISE>(re[first + 4 * i + m], im[first + 4 * i + m], a[m], b[m]);
+                }
+        }
+    }
+
+    // Transforms back, multiplies by the out-gate and stores. Returns NaN where something was not finite.
+    DEVICE float inverse(const Row<T> &row, float factor, const Word (&z_re)[C][4], const Word (&z_im)[C][4]) const
+    {
+        Word out[4][2][C / 2]; // [q as in first_sample][X or X + 1]: gates, then outputs
+        if (K::GATED) {
+            const T *out_gate = row.out_gate();
+#pragma unroll
+            for (int q = 0; q < 4; q++) {
+                load_samples<C, MODE>(out[q][0], out_gate, first_sample(q), row.c);
+                load_samples<C, MODE>(out[q][1], out_gate, first_sample(q) + 16 * R, row.c);
+            }
+        }
+        keep_order();
+        const Operand y_re = matrix(INVERSE_Y_RE), y_im = matrix(INVERSE_Y_IM), y_negative_im = matrix(INVERSE_Y_NEGATIVE_IM);
+        const Operand twiddle_re = matrix(INVERSE_TWIDDLE_RE), twiddle_im = matrix(INVERSE_TWIDDLE_IM);
+        const Operand x_re = matrix(INVERSE_X_RE), x_negative_im = matrix(INVERSE_X_NEGATIVE_IM);
+        float watched = 0;
+#pragma unroll
+        for (int pair = 0; pair < C / 2; pair++) {
+            Result<true> y[2][2]; // [column of the pair][X half]: rows Y, columns X
+#pragma unroll
+            for (int k = 0; k < 2; k++) {
+                const int j = 2 * pair + k;
+                Result<PRECISE> re[2], im[2]; // [kX half]: rows Y, columns kX
+                complex_from_left(re, im, y_re, y_im, y_negative_im, z_re[j], z_im[j]);
+                twiddle(re, im, twiddle_re, twiddle_im);
+                const Operand left_re = as_left(re), left_im = as_left(im);
+#pragma unroll
+                for (int n = 0; n < 2; n++)
+                    from_right(y[k][n].sum, left_re, x_re, n);
+#pragma unroll
+                for (int n = 0; n < 2; n++)
+                    from_right(y[k][n].sum, left_im, x_negative_im, n);
+                // Something not finite before the last product reaches every X of its Y.
+                watch(watched, y[k][0].sum[0]);
+                watch(watched, y[k][0].sum[2]);
+            }
+#pragma unroll
+            for (int q = 0; q < 4; q++)
+#pragma unroll
+                for (int x = 0; x < 2; x++) {
+                    const int i = 2 * (q >> 1) + x;
+                    out[q][x][pair] = gate_out<K>(y[0][q & 1].sum[i], y[1][q & 1].sum[i], out[q][x][pair], factor);
+                }
+        }
+        T *y_row = row.y();
+#pragma unroll
+        for (int q = 0; q < 4; q++) {
+            store_samples<C, MODE>(y_row, first_sample(q), row.c, out[q][0]);
+            store_samples<C, MODE>(y_row, first_sample(q) + 16 * R, row.c, out[q][1]);
+        }
+        return watched;
+    }
+
+    // Convolves a row and tells what this warp saw of its range.
+    DEVICE Word convolve(const Row<T> &row, float scale) const
+    {
+        Word z_re[C][4], z_im[C][4];
+        const Word magnitude = forward(row, scale, z_re, z_im);
+        columns(static_cast<const uint4 *>(row.c.spectrum) + (size_t)row.channel * (Size::P / 4) + group.lane, z_re, z_im);
+        float factor = row.c.unscale[row.channel];
+        if (MODE == Mode::General)
+            factor /= scale;
+        return seen(inverse(row, factor, z_re, z_im), magnitude);
+    }
+};
+
+extern __shared__ uint4 shared_memory[];
+
+// A warp's place in the block and in shared memory.
+template <typename K, int S, int C, Mode MODE> DEVICE WarpRow<K, S, C, MODE> warp_row()
+{
+    typedef WarpRows<S, C> Size;
+    uint4 *exchange = shared_memory + Size::TABLES;
+    const Group<S> group(exchange + blockDim.x / (32 * S) * Size::EXCHANGE);
+    return {shared_memory + group.member * WARP_ENTRIES * 32 + group.lane, shared_memory + Size::MATRICES + group.lane,
+            exchange + group.index * Size::EXCHANGE + group.lane, group};
+}
+
+// A function of its own, so as not to take the registers of the common case.
+template <typename K, int S, int C> __device__ __noinline__ Word warp_row_in_general(const Convolution &c, int batch, int channel, float scale)
+{
+    return warp_row<K, S, C, Mode::General>().convolve(Row<typename K::T>(c, batch, channel), scale);
+}
+
+template <typename K, int S, int C, Mode MODE> DEVICE void warp_rows(const Convolution &c)
+{
+    for (int i = threadIdx.x; i < WarpRows<S, C>::TABLES; i += blockDim.x)
+        shared_memory[i] = static_cast<const uint4 *>(c.tables)[i];
+    const auto warp = warp_row<K, S, C, MODE>();
+    warp.group.clear();
+    __syncthreads();
+    const auto general = [&](const Row<typename K::T> &row, float scale) {
+        return warp_row_in_general<K, S, C>(c, row.batch, row.channel, scale);
+    };
+    for_each_row<K>(
+        c, warp.group,
+        [&](const Row<typename K::T> &row) {
+            return MODE == Mode::Whole ? warp.convolve(row, 1.f) : general(row, 1.f);
+        },
+        general);
+}
