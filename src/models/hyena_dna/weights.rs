@@ -1,10 +1,10 @@
 //! Names and shapes of the parameters, as the two layouts of weight files have them.
 
 use super::Config;
-use crate::models::weight_files::malformed;
+use crate::models::weight_files::{malformed, match_inventory, Inventory, Parameter};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Wrappers that training code puts around the model.
 const WRAPPERS: [&str; 4] = ["state_dict.", "module.", "model.", "hyena."];
@@ -36,17 +36,10 @@ pub(super) fn canonical_name(name: &str) -> Option<String> {
     )
 }
 
-/// A parameter that a model may have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Parameter {
-    shape: Vec<usize>,
-    required: bool,
-}
-
 /// All parameters of a model by canonical name. The frequency of a filter has
 /// one entry for each name that it may be stored under.
-fn inventory(config: &Config) -> BTreeMap<String, Parameter> {
-    let mut all = BTreeMap::new();
+fn inventory(config: &Config) -> Inventory {
+    let mut all = Inventory::new();
     let mut add = |name: String, shape: &[usize], required: bool| {
         let shape = shape.to_vec();
         all.insert(name, Parameter { shape, required });
@@ -123,45 +116,13 @@ pub(super) fn canonical(
     tensors: HashMap<String, Tensor>,
 ) -> Result<HashMap<String, Tensor>> {
     config.validate()?;
-    let expected = inventory(config);
-    let mut found = HashMap::with_capacity(tensors.len());
-    // In order, so that of several errors always the same one is reported.
-    let tensors: BTreeMap<_, _> = tensors.into_iter().collect();
-    for (stored_name, tensor) in tensors {
-        let Some(name) = canonical_name(&stored_name) else {
-            continue;
-        };
-        if !name.starts_with("score.") {
-            let Some(parameter) = expected.get(&name) else {
-                return Err(malformed(
-                    stored_name,
-                    format!(
-                        "a parameter of a HyenaDNA model of {} layers",
-                        config.n_layer
-                    ),
-                    "an unknown name",
-                ));
-            };
-            if tensor.dims() != parameter.shape {
-                let expected = format!("shape {:?}", parameter.shape);
-                let got = format!("shape {:?}", tensor.dims());
-                return Err(malformed(stored_name, expected, got));
-            }
-        }
-        if found.insert(name.clone(), tensor).is_some() {
-            return Err(malformed(
-                name,
-                "one tensor",
-                "two under names of different layouts",
-            ));
-        }
-    }
-    for (name, parameter) in &expected {
-        if parameter.required && !found.contains_key(name) {
-            let expected = format!("a tensor of shape {:?}", parameter.shape);
-            return Err(malformed(name, expected, "no such tensor"));
-        }
-    }
+    let found = match_inventory(
+        tensors,
+        &inventory(config),
+        &format!("a HyenaDNA model of {} layers", config.n_layer),
+        canonical_name,
+        |name| name.starts_with("score."),
+    )?;
     for layer in 0..config.n_layer {
         let prefix = format!("backbone.layers.{layer}.mixer.filter_fn.implicit_filter");
         let mut names =

@@ -1,10 +1,10 @@
 //! Names and shapes of the parameters, as weight files have them.
 
 use super::Config;
-use crate::models::weight_files::malformed;
+use crate::models::weight_files::{malformed, match_inventory, Inventory, Parameter};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Wrappers that training code puts around the model.
 const WRAPPERS: [&str; 4] = ["state_dict.", "module.", "model.", "bert."];
@@ -32,15 +32,9 @@ fn canonical_name(name: &str) -> Option<&str> {
     (ours && !table).then_some(name)
 }
 
-/// A parameter that a model may have.
-struct Parameter {
-    shape: Vec<usize>,
-    required: bool,
-}
-
 /// All parameters of a model by name.
-fn inventory(config: &Config) -> BTreeMap<String, Parameter> {
-    let mut all = BTreeMap::new();
+fn inventory(config: &Config) -> Inventory {
+    let mut all = Inventory::new();
     let mut add = |name: String, shape: &[usize], required: bool| {
         let shape = shape.to_vec();
         all.insert(name, Parameter { shape, required });
@@ -144,34 +138,13 @@ pub(super) fn canonical(
     tensors: HashMap<String, Tensor>,
 ) -> Result<HashMap<String, Tensor>> {
     config.validate()?;
-    let expected = inventory(config);
-    let mut found = HashMap::with_capacity(tensors.len());
-    // In order, so that of several errors always the same one is reported.
-    let tensors: BTreeMap<_, _> = tensors.into_iter().collect();
-    for (stored_name, tensor) in tensors {
-        let Some(name) = canonical_name(&stored_name) else {
-            continue;
-        };
-        let Some(parameter) = expected.get(name) else {
-            let expected = "a parameter of the model that the configuration describes";
-            return Err(malformed(stored_name, expected, "an unknown name"));
-        };
-        if tensor.dims() != parameter.shape {
-            let expected = format!("shape {:?}", parameter.shape);
-            let got = format!("shape {:?}", tensor.dims());
-            return Err(malformed(&stored_name, expected, got));
-        }
-        if found.insert(name.to_string(), tensor).is_some() {
-            let got = "two under different prefixes";
-            return Err(malformed(name, "one tensor", got));
-        }
-    }
-    for (name, parameter) in &expected {
-        if parameter.required && !found.contains_key(name) {
-            let expected = format!("a tensor of shape {:?}", parameter.shape);
-            return Err(malformed(name, expected, "no such tensor"));
-        }
-    }
+    let mut found = match_inventory(
+        tensors,
+        &inventory(config),
+        "the model that the configuration describes",
+        |name| canonical_name(name).map(str::to_string),
+        |_| false,
+    )?;
     share_frequencies(config, &mut found)?;
     Ok(found)
 }
