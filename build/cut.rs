@@ -56,7 +56,11 @@ fn parse(ptx: &str) -> (String, Vec<Function<'_>>) {
         }
     };
     for line in ptx.split_inclusive('\n') {
-        if DIRECTIVES.iter().any(|directive| line.starts_with(directive)) && !line.contains(".func") {
+        if DIRECTIVES
+            .iter()
+            .any(|directive| line.starts_with(directive))
+            && !line.contains(".func")
+        {
             close(&mut start, offset);
             prologue += line;
         } else if line.starts_with('.') && (line.contains(".func") || line.contains(".entry")) {

@@ -47,8 +47,8 @@ pub fn compile() -> Result<(), String> {
         for kernel in kernels {
             let name = kernel.file_stem().unwrap_or_default().to_string_lossy();
             let ptx = folder.join(format!("{name}.ptx"));
-            let text =
-                fs::read_to_string(&ptx).map_err(|e| format!("nvcc made no {}: {e}", ptx.display()))?;
+            let text = fs::read_to_string(&ptx)
+                .map_err(|e| format!("nvcc made no {}: {e}", ptx.display()))?;
             for kernel in cut::kernels(&text) {
                 let path = folder.join(format!("{}.ptx.z", kernel.name));
                 fs::write(&path, compressed(&kernel.ptx)?)

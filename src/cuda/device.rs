@@ -61,7 +61,10 @@ pub(crate) fn load_with_shared_memory(
     function: &str,
     bytes: usize,
 ) -> Result<CudaFunction> {
-    let key = (device.cuda_stream().context().ordinal(), function.to_string());
+    let key = (
+        device.cuda_stream().context().ordinal(),
+        function.to_string(),
+    );
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let (kernel, granted) = match loaded.get(&key) {
         Some(known) => known.clone(),

@@ -97,7 +97,11 @@ mod tests {
         for entry in PTX {
             let text = text(entry).unwrap();
             assert_eq!(text.matches(".entry ").count(), 1, "{}", entry.2);
-            assert!(text.contains(&format!(".entry {}(", entry.2)), "{}", entry.2);
+            assert!(
+                text.contains(&format!(".entry {}(", entry.2)),
+                "{}",
+                entry.2
+            );
             assert!(text.starts_with(".version"), "{}", entry.2);
         }
     }

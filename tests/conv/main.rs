@@ -13,5 +13,6 @@ mod gradients;
 mod properties;
 mod reference;
 mod rows;
+mod self_test;
 mod sizes;
 mod views;
