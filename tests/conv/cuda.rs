@@ -2,7 +2,7 @@
 //! calls inside a CUDA graph.
 
 use crate::common::conv::{
-    decaying, double, has_gradients, longest, tensor_within, tolerance, DTYPES,
+    decaying, double, has_gradients, if_there, tensor_within, tolerance, DTYPES,
 };
 use crate::common::{expect_not_implemented, gpu, random_tensor, to_f64};
 use candle_core::cuda_backend::cudarc::driver::sys::{
@@ -68,17 +68,28 @@ fn gradients_are_an_error_and_not_a_computation_on_the_cpu() -> Result<()> {
     Ok(())
 }
 
+/// Computed, and right, or an error that says that there are no kernels for them.
 #[test]
-fn sequences_that_are_too_long_are_an_error() -> Result<()> {
+fn sequences_beyond_the_chip_are_right_or_an_error() -> Result<()> {
     let Some(gpu) = gpu() else { return Ok(()) };
-    let length = longest(&gpu) + 1;
-    let conv = FlashFftConv::causal(length, &gpu)?;
-    for dtype in DTYPES {
-        let u = Tensor::zeros((1, 1, length), dtype, &gpu)?;
-        let k = Tensor::zeros((1, 10), DType::F32, &gpu)?;
-        expect_not_implemented(conv.forward(&u, &k))?;
-        expect_not_implemented(conv.forward_gated(&u, &k, &u, &u))?;
-        expect_not_implemented(conv.prepare(&k).and_then(|prepared| prepared.forward(&u)))?;
+    for length in [32769, 50_000, 65536, 100_001] {
+        let conv = FlashFftConv::causal(length, &gpu)?;
+        let k = decaying(1, 2, length, length)?;
+        let exact = FlashFftConv::causal(length, &Device::Cpu)?.prepare(&double(&k)?)?;
+        let k = k.to_device(&gpu)?;
+        for dtype in DTYPES {
+            let u = random_tensor(2, &[2, 2, length], dtype, &gpu)?;
+            let what = format!("L {length}, {dtype:?}");
+            let bound = tolerance(dtype, &gpu);
+            if let Some(y) = if_there(conv.forward(&u, &k), length, &gpu)? {
+                tensor_within(&y, &exact.forward(&double(&u)?)?, bound, &what);
+            }
+            let gated = conv.prepare(&k).and_then(|k| k.forward_gated(&u, &u, &u));
+            if let Some(y) = if_there(gated, length, &gpu)? {
+                let u = double(&u)?;
+                tensor_within(&y, &exact.forward_gated(&u, &u, &u)?, bound, &what);
+            }
+        }
     }
     Ok(())
 }
