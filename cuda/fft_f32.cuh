@@ -115,6 +115,14 @@ template <int RADIX> struct Twiddles {
     Complex power[log2(RADIX)];
 };
 
+// (a, b) -> (a + i*SIGN*b, a - i*SIGN*b)
+template <int SIGN> FFT_INLINE void quarter_butterfly(Complex &a, Complex &b)
+{
+    const Complex sum = {a.re - SIGN * b.im, a.im + SIGN * b.re};
+    b = {a.re + SIGN * b.im, a.im - SIGN * b.re};
+    a = sum;
+}
+
 // One level of a transform over registers: from transforms of LENGTH/2 points to
 // those of LENGTH. `sign` is that of the exponent.
 template <int RADIX, int LENGTH, int SIGN>
@@ -139,6 +147,35 @@ FFT_INLINE void level(Complex (&x)[RADIX], Complex power)
                 butterfly(x[o.value + second], x[o.value + second + S], turned);
             });
         });
+    }
+}
+
+// The same with W = 1.
+template <int RADIX, int LENGTH, int SIGN> FFT_INLINE void plain_level(Complex (&x)[RADIX])
+{
+    constexpr int S = RADIX / LENGTH;
+    unroll<LENGTH / 2>([&](auto index) {
+        constexpr int k = decltype(index)::value;
+        constexpr int first = 2 * S * reverse_bits(k, log2(LENGTH / 2));
+        unroll<S>([&](auto o) {
+            Complex &a = x[o.value + first], &b = x[o.value + first + S];
+            if constexpr (k == 0) {
+                butterfly(a, b);
+            } else if constexpr (4 * k == LENGTH) {
+                quarter_butterfly<SIGN>(a, b);
+            } else {
+                butterfly(a, b, rotated<SIGN * k, LENGTH>({1, 0}));
+            }
+        });
+    });
+}
+
+// transform() with W = 1.
+template <int RADIX, int SIGN, int LENGTH = 2> FFT_INLINE void plain_transform(Complex (&x)[RADIX])
+{
+    plain_level<RADIX, LENGTH, SIGN>(x);
+    if constexpr (LENGTH < RADIX) {
+        plain_transform<RADIX, SIGN, 2 * LENGTH>(x);
     }
 }
 
