@@ -17,9 +17,8 @@
 // Bound by the shared-memory pipe and by latency: with two barriers a row, several rows have to be in flight on a
 // multiprocessor (P = 32768 has room for one).
 #pragma once
-#include "butterfly.cuh"
+#include "column_transform.cuh"
 #include "row_range.cuh"
-#include "row_stages.cuh"
 
 template <int A, int R> struct BlockRows {
     static constexpr int M = 256 * R, P = A * M, WARPS = A * R / 8;
@@ -176,40 +175,14 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
         }
 #pragma unroll
         for (int q = 0; q < 4; q++) {
-            const uint4 *twiddles = p.twiddles + q * (R / 2) * 32, *s = spectrum + q * (R / 2) * 32;
             Word re[R], im[R];
 #pragma unroll
-            for (int i = 0; i < R / 4; i++) {
-                const Operand a(twiddles + i * 32), b(twiddles + (R / 4 + i) * 32);
+            for (int j = 0; j < R; j++)
+                re[j] = z_re[j][q], im[j] = z_im[j][q];
+            ColumnTransform<R, R, true, PRECISE>::apply(p.twiddles + q * (R / 2) * 32, spectrum + q * (R / 2) * 32, re, im);
 #pragma unroll
-                for (int k = 0; k < 4; k++) {
-                    const int j = 4 * i + k;
-                    re[j] = z_re[j][q], im[j] = z_im[j][q];
-                    if (j > 0) // the factor of column 0 is 1
-                        product<PRECISE>(re[j], im[j], a[k], b[k]);
-                }
-            }
-            forward_butterfly<R>(re, im);
-#pragma unroll
-            for (int i = 0; i < R / 4; i++) {
-                const uint4 a = __ldg(s + 2 * i * 32), b = __ldg(s + (2 * i + 1) * 32);
-                product<PRECISE>(re[4 * i], im[4 * i], a.x, b.x);
-                product<PRECISE>(re[4 * i + 1], im[4 * i + 1], a.y, b.y);
-                product<PRECISE>(re[4 * i + 2], im[4 * i + 2], a.z, b.z);
-                product<PRECISE>(re[4 * i + 3], im[4 * i + 3], a.w, b.w);
-            }
-            inverse_butterfly<R>(re, im);
-#pragma unroll
-            for (int i = 0; i < R / 4; i++) {
-                const Operand a(twiddles + i * 32), b(twiddles + (R / 4 + i) * 32);
-#pragma unroll
-                for (int k = 0; k < 4; k++) {
-                    const int j = 4 * i + k;
-                    if (j > 0)
-                        conjugate_product<PRECISE>(re[j], im[j], a[k], b[k]);
-                    z_re[j][q] = re[j], z_im[j][q] = im[j];
-                }
-            }
+            for (int j = 0; j < R; j++)
+                z_re[j][q] = re[j], z_im[j][q] = im[j];
         }
         {
             const Operand y_re(matrices + 128), y_im(matrices + 160), x_re(matrices + 192), x_im(matrices + 224);

@@ -1,4 +1,5 @@
-// Complex DFTs of R = 2^r points over the registers of a thread, on words of two f16 numbers.
+// Complex DFTs of R = 2^r points over the registers of a thread: of two neighbouring points at once, as words of two
+// f16 numbers, or of one in f32.
 //
 // Forward by decimation in frequency, which leaves the frequencies in bit-reversed order, and backward by
 // decimation in time, which takes them in that order. Not normalised: both together multiply by R.
@@ -27,19 +28,39 @@ constexpr __host__ __device__ double sine(double x)
     return sum;
 }
 
+// The same names for f32.
+DEVICE float add(float a, float b) { return a + b; }
+DEVICE float subtract(float a, float b) { return a - b; }
+DEVICE float multiply(float a, float b) { return a * b; }
+DEVICE float negate(float a) { return -a; }
+DEVICE void multiply_complex(float &re, float &im, float factor_re, float factor_im)
+{
+    const float r = re * factor_re - im * factor_im;
+    im = re * factor_im + im * factor_re;
+    re = r;
+}
+DEVICE void multiply_conjugate(float &re, float &im, float factor_re, float factor_im)
+{
+    multiply_complex(re, im, factor_re, -factor_im);
+}
+
+template <typename Value> DEVICE Value constant(float x);
+template <> DEVICE Word constant<Word>(float x) { return both(x); }
+template <> DEVICE float constant<float>(float x) { return x; }
+
 // (re, im) *= exp(-2 pi i M / R), or its conjugate in the inverse. M < R / 2.
-template <int R, int M, bool INVERSE> DEVICE void rotate(Word &re, Word &im)
+template <int R, int M, bool INVERSE, typename Value> DEVICE void rotate(Value &re, Value &im)
 {
     if constexpr (M == 0) {
         return;
     } else if constexpr (4 * M == R) {
-        const Word old = re;
+        const Value old = re;
         re = INVERSE ? negate(im) : im;
         im = INVERSE ? old : negate(old);
     } else if constexpr (8 * M == R || 8 * M == 3 * R) {
         constexpr float diagonal = (float)cosine(PI / 4);
-        const Word sum = add(re, im), difference = INVERSE ? subtract(re, im) : subtract(im, re);
-        const Word c = both(diagonal);
+        const Value sum = add(re, im), difference = INVERSE ? subtract(re, im) : subtract(im, re);
+        const Value c = constant<Value>(diagonal);
         if constexpr (8 * M == R) {
             re = multiply(INVERSE ? difference : sum, c);
             im = multiply(INVERSE ? sum : difference, c);
@@ -50,19 +71,19 @@ template <int R, int M, bool INVERSE> DEVICE void rotate(Word &re, Word &im)
     } else {
         constexpr float c = (float)cosine(2 * PI * M / R), s = (float)sine(2 * PI * M / R);
         if (INVERSE)
-            multiply_complex(re, im, both(c), both(s));
+            multiply_complex(re, im, constant<Value>(c), constant<Value>(s));
         else
-            multiply_conjugate(re, im, both(c), both(s));
+            multiply_conjugate(re, im, constant<Value>(c), constant<Value>(s));
     }
 }
 
 // One stage: pairs M and M + R/2 of the R points from FIRST.
-template <int R, int FIRST, int M, bool INVERSE> DEVICE void butterfly_stage(Word *re, Word *im)
+template <int R, int FIRST, int M, bool INVERSE, typename Value> DEVICE void butterfly_stage(Value *re, Value *im)
 {
     constexpr int A = FIRST + M, B = A + R / 2;
     if (INVERSE)
         rotate<R, M, true>(re[B], im[B]);
-    const Word a_re = re[A], a_im = im[A], b_re = re[B], b_im = im[B];
+    const Value a_re = re[A], a_im = im[A], b_re = re[B], b_im = im[B];
     re[A] = add(a_re, b_re);
     im[A] = add(a_im, b_im);
     re[B] = subtract(a_re, b_re);
@@ -73,7 +94,7 @@ template <int R, int FIRST, int M, bool INVERSE> DEVICE void butterfly_stage(Wor
         butterfly_stage<R, FIRST, M + 1, INVERSE>(re, im);
 }
 
-template <int R, int FIRST = 0> DEVICE void forward_butterfly(Word *re, Word *im)
+template <int R, int FIRST = 0, typename Value> DEVICE void forward_butterfly(Value *re, Value *im)
 {
     if constexpr (R > 1) {
         butterfly_stage<R, FIRST, 0, false>(re, im);
@@ -82,7 +103,7 @@ template <int R, int FIRST = 0> DEVICE void forward_butterfly(Word *re, Word *im
     }
 }
 
-template <int R, int FIRST = 0> DEVICE void inverse_butterfly(Word *re, Word *im)
+template <int R, int FIRST = 0, typename Value> DEVICE void inverse_butterfly(Value *re, Value *im)
 {
     if constexpr (R > 1) {
         inverse_butterfly<R / 2, FIRST>(re, im);

@@ -7,7 +7,7 @@
 // P = A*M, M = 16*NY*R. One group of M/16 threads for each (channel, kX) gets the
 // frequencies k = kX + A*k' by a transform of M points of
 //
-//   x[m] = sum_X c[X*M + m] exp(-2 pi i X (kX - 1/4)/A),   shift (kX - 1/4)/A,
+//   x[m] = sum_X c[X*M + m] exp(-2 pi i X (kX - weight)/A),   shift (kX - weight)/A,
 //
 // so every one of them reads the whole row, and sums up the same scale. Bound by
 // the latency of one transform (fft_f32.cuh), for A = 16 by reading rows from the L2.
@@ -134,7 +134,7 @@ FFT_INLINE void half_spectrum(const Taps &taps, unsigned *spectrum, float *unsca
         x[i] = {0, 0};
     }
     float squares = 0;
-    const float shift = (float(first_frequency) - 0.25f) / A;
+    const float shift = (float(first_frequency) - taps.weight) / A;
 #pragma unroll 1
     for (int part = 0; part < A; part++) {
         Complex factor;

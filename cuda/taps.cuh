@@ -9,6 +9,7 @@ struct Taps {
     long long forward, backward_first, backward_end, period;
     long long block; // d: lags around d*P
     long long channels;
+    float weight; // sample n is multiplied by exp(2 pi i weight n / P)
 };
 
 // Samples n of [begin, end) are origin[n]; the others are zeros.

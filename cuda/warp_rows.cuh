@@ -13,9 +13,8 @@
 // Bound by issue slots (about 25 warp instructions a point) and by latency, for which several warps share a
 // multiprocessor, each in its own phase.
 #pragma once
-#include "butterfly.cuh"
+#include "column_transform.cuh"
 #include "row_range.cuh"
-#include "row_stages.cuh"
 
 // Keeps the compiler from moving table loads up to where their registers are not yet free.
 DEVICE void keep_order() { asm volatile("" ::: "memory"); }
@@ -155,7 +154,7 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
             if (S > 1)
                 get(buffer(group.member ^ 1, q | 1), re + C, im + C);
             const int physical = S == 1 ? q : q | group.member; // among the words of the row
-            transform_columns(twiddles + physical * (R / 2) * 32, spectrum + physical * (R / 2) * 32, re, im);
+            ColumnTransform<R, C, S == 1, PRECISE>::apply(twiddles + physical * (R / 2) * 32, spectrum + physical * (R / 2) * 32, re, im);
 #pragma unroll
             for (int j = 0; j < C; j++)
                 z_re[j][q] = re[j], z_im[j][q] = im[j];
@@ -174,52 +173,6 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
                 for (int j = 0; j < C; j++)
                     z_re[j][q] = re[j], z_im[j][q] = im[j];
             }
-        }
-    }
-
-    DEVICE static void transform_columns(const uint4 *twiddles, const uint4 *spectrum, Word (&re)[R], Word (&im)[R])
-    {
-        if constexpr (R == 2) {
-            const Operand factor(twiddles);
-            product<PRECISE>(re[1], im[1], factor[1], factor[3]);
-            forward_butterfly<R>(re, im);
-            const uint4 v = __ldg(spectrum);
-            product<PRECISE>(re[0], im[0], v.x, v.z);
-            product<PRECISE>(re[1], im[1], v.y, v.w);
-            inverse_butterfly<R>(re, im);
-            conjugate_product<PRECISE>(re[1], im[1], factor[1], factor[3]);
-        } else {
-            // Of the columns of one warp entries of real parts, then of imaginary parts.
-#pragma unroll
-            for (int first = 0; first < R; first += C)
-#pragma unroll
-                for (int i = 0; i < C / 4; i++) {
-                    const Operand a(twiddles + (first / 2 + i) * 32), b(twiddles + (first / 2 + C / 4 + i) * 32);
-#pragma unroll
-                    for (int m = 0; m < 4; m++)
-                        if (S > 1 || i + m > 0) // the factor of column 0 is 1
-                            product<PRECISE>(re[first + 4 * i + m], im[first + 4 * i + m], a[m], b[m]);
-                }
-            forward_butterfly<R>(re, im);
-#pragma unroll
-            for (int i = 0; i < R / 4; i++) {
-                const uint4 a = __ldg(spectrum + 2 * i * 32), b = __ldg(spectrum + (2 * i + 1) * 32);
-                product<PRECISE>(re[4 * i], im[4 * i], a.x, b.x);
-                product<PRECISE>(re[4 * i + 1], im[4 * i + 1], a.y, b.y);
-                product<PRECISE>(re[4 * i + 2], im[4 * i + 2], a.z, b.z);
-                product<PRECISE>(re[4 * i + 3], im[4 * i + 3], a.w, b.w);
-            }
-            inverse_butterfly<R>(re, im);
-#pragma unroll
-            for (int first = 0; first < R; first += C)
-#pragma unroll
-                for (int i = 0; i < C / 4; i++) {
-                    const Operand a(twiddles + (first / 2 + i) * 32), b(twiddles + (first / 2 + C / 4 + i) * 32);
-#pragma unroll
-                    for (int m = 0; m < 4; m++)
-                        if (S > 1 || i + m > 0)
-                            conjugate_product<PRECISE>(re[first + 4 * i + m], im[first + 4 * i + m], a[m], b[m]);
-                }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The backward pass of the operations: from candle's tensors to the rows of the CPU and back.
 
-use super::ops::{consecutive, for_dtype, not_on_gpu, Arrangement, CpuKernel, HeldKernel};
+use super::on_gpu;
+use super::ops::{consecutive, for_dtype, Arrangement, CpuKernel, HeldKernel};
 use super::plan::Semantics;
 use super::recipe::Recipe;
 use crate::cpu::convolve::{Filter, Inputs};
@@ -16,7 +17,7 @@ macro_rules! on_cpu {
         let (guard, $layout) = $tensor.storage_and_layout();
         let $storage = match &*guard {
             Storage::Cpu(storage) => storage,
-            _ => return not_on_gpu(),
+            _ => return on_gpu::not_there("the gradient of the long convolution"),
         };
     };
 }

@@ -2,17 +2,24 @@
 
 mod backward;
 mod check;
+pub(crate) mod on_gpu;
 mod ops;
 mod plan;
 mod prepared;
+mod recent;
 mod recipe;
 
+pub(crate) use ops::Arrangement;
 pub(crate) use plan::LagWindow;
+#[cfg(all(test, feature = "cuda"))]
+pub(crate) use plan::Semantics;
 pub use prepared::PreparedConv;
+pub(crate) use recent::Recent;
 pub(crate) use recipe::Recipe;
 
 use candle_core::{Device, Result, Tensor};
-use ops::{computable_kernel, consecutive, Arrangement, GatedOp, HeldKernel, KernelOp};
+use ops::{computable_kernel, consecutive, GatedOp, HeldKernel, KernelOp};
+#[cfg(not(all(test, feature = "cuda")))]
 use plan::Semantics;
 
 /// A long convolution of sequences with one kernel for each channel, by FFT.

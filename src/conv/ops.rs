@@ -6,6 +6,7 @@
 //! gradient, `(u)`, `(z)` and `(u, in_gate, out_gate)`.
 
 use super::backward;
+use super::on_gpu::{self, Kernel, Sequences};
 use super::plan::{LagWindow, Semantics};
 use super::prepared::PreparedKernel;
 use super::recipe::Recipe;
@@ -17,7 +18,7 @@ use crate::Error;
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Result,
-    Shape, Tensor,
+    Shape, Storage, Tensor,
 };
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ pub(super) use for_dtype;
 
 /// How the sequences of an operation are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arrangement {
+pub(crate) enum Arrangement {
     /// `u` alone, without gates.
     Plain,
     /// `z = [out_gate | in_gate | u]`.
@@ -140,14 +141,10 @@ pub(super) fn consecutive(t: &Tensor) -> Result<Tensor> {
     }
 }
 
-pub(super) fn not_on_gpu<T>() -> Result<T> {
-    not_on("CUDA")
-}
-
-fn not_on<T>(device: &'static str) -> Result<T> {
+fn not_on_metal<T>() -> Result<T> {
     Err(Error::NotOnDevice {
         operation: "the long convolution",
-        device,
+        device: "Metal",
         advice: "move the tensors to the CPU",
     }
     .into())
@@ -179,12 +176,15 @@ impl CustomOp2 for KernelOp {
 
     fn cuda_fwd(
         &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
+        sequences: &CudaStorage,
+        layout: &Layout,
+        k: &CudaStorage,
+        k_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        not_on_gpu()
+        on_gpu::forward(
+            Sequences::Arranged(self.arrangement, (sequences, layout)),
+            Kernel::Taps(self.semantics, (k, k_layout)),
+        )
     }
 
     fn metal_fwd(
@@ -194,7 +194,7 @@ impl CustomOp2 for KernelOp {
         _: &MetalStorage,
         _: &Layout,
     ) -> Result<(MetalStorage, Shape)> {
-        not_on("Metal")
+        not_on_metal()
     }
 
     fn bwd(
@@ -227,12 +227,15 @@ impl CustomOp1 for PreparedOp {
         })
     }
 
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        not_on_gpu()
+    fn cuda_fwd(&self, sequences: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        on_gpu::forward(
+            Sequences::Arranged(self.arrangement, (sequences, layout)),
+            Kernel::Prepared(&self.kernel),
+        )
     }
 
     fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
-        not_on("Metal")
+        not_on_metal()
     }
 
     fn bwd(
@@ -261,10 +264,8 @@ impl HeldKernel {
             HeldKernel::Taps(semantics, taps) => {
                 let (storage, layout) = taps.storage_and_layout();
                 match &*storage {
-                    candle_core::Storage::Cpu(storage) => {
-                        body(CpuKernel::Taps(*semantics, storage, layout))
-                    }
-                    _ => not_on_gpu(),
+                    Storage::Cpu(storage) => body(CpuKernel::Taps(*semantics, storage, layout)),
+                    _ => on_gpu::not_there("the gradient of the long convolution"),
                 }
             }
         }
@@ -302,14 +303,27 @@ impl CustomOp3 for GatedOp {
 
     fn cuda_fwd(
         &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
+        u: &CudaStorage,
+        u_layout: &Layout,
+        in_gate: &CudaStorage,
+        in_layout: &Layout,
+        out_gate: &CudaStorage,
+        out_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        not_on_gpu()
+        let sequences =
+            Sequences::Gated([(u, u_layout), (in_gate, in_layout), (out_gate, out_layout)]);
+        match &self.kernel {
+            HeldKernel::Prepared(kernel) => on_gpu::forward(sequences, Kernel::Prepared(kernel)),
+            HeldKernel::Taps(semantics, taps) => {
+                let (storage, layout) = taps.storage_and_layout();
+                match &*storage {
+                    Storage::Cuda(storage) => {
+                        on_gpu::forward(sequences, Kernel::Taps(*semantics, (storage, layout)))
+                    }
+                    _ => on_gpu::not_there("a kernel on the CPU"),
+                }
+            }
+        }
     }
 
     fn metal_fwd(
@@ -321,7 +335,7 @@ impl CustomOp3 for GatedOp {
         _: &MetalStorage,
         _: &Layout,
     ) -> Result<(MetalStorage, Shape)> {
-        not_on("Metal")
+        not_on_metal()
     }
 
     fn bwd(

@@ -69,6 +69,8 @@ impl PreparedConv {
                 semantics,
                 taps,
                 cache: SpectrumCache::default(),
+                #[cfg(feature = "cuda")]
+                device_cache: Default::default(),
             }),
             device: device.clone(),
         })
@@ -165,16 +167,18 @@ impl Module for PreparedConv {
 }
 
 /// What the clones of a [`PreparedConv`] and its operations share.
-pub(super) struct PreparedKernel {
-    pub(super) semantics: Semantics,
+pub(crate) struct PreparedKernel {
+    pub(crate) semantics: Semantics,
     /// `(H, Lk)`, contiguous, f32 or f64.
-    taps: Tensor,
+    pub(crate) taps: Tensor,
     cache: SpectrumCache,
+    #[cfg(feature = "cuda")]
+    pub(crate) device_cache: crate::cuda::conv::SpectrumCache,
 }
 
 impl PreparedKernel {
     /// The shape of the kernel, `(H, Lk)`.
-    pub(super) fn dims(&self) -> &[usize] {
+    pub(crate) fn dims(&self) -> &[usize] {
         self.taps.dims()
     }
 
@@ -184,7 +188,9 @@ impl PreparedKernel {
             let taps = self.taps.to_dtype(T::DTYPE)?;
             let (storage, layout) = taps.storage_and_layout();
             let Storage::Cpu(storage) = &*storage else {
-                return super::ops::not_on_gpu();
+                return super::on_gpu::not_there(
+                    "the spectrum of a kernel for sequences on the CPU",
+                );
             };
             let rows = Rows::<T>::new(storage, layout)?;
             // The spectra serve every length that the transform holds.

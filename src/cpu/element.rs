@@ -2,7 +2,8 @@
 
 use super::pool::Pool;
 use super::right_angle::TransformCache;
-use super::spectra::{Recent, SpectrumCache};
+use super::spectra::{Spectra, SpectrumCache};
+use crate::conv::{Recent, Recipe};
 use candle_core::WithDType;
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfBitsVecExt;
@@ -18,7 +19,7 @@ pub(crate) trait Compute: Element<Compute = Self> + FftNum + Default {
     /// The transforms shared by all calls of this type.
     fn transforms() -> &'static TransformCache<Self>;
     /// The part of a prepared kernel's spectra that has this type.
-    fn recent_spectra(cache: &SpectrumCache) -> &Recent<Self>;
+    fn recent_spectra(cache: &SpectrumCache) -> &Recent<Recipe, Spectra<Self>>;
 }
 
 /// A float type that tensors are stored in.
@@ -48,7 +49,7 @@ macro_rules! computed_as_stored {
                 static TRANSFORMS: TransformCache<$float> = TransformCache::new();
                 &TRANSFORMS
             }
-            fn recent_spectra(cache: &SpectrumCache) -> &Recent<Self> {
+            fn recent_spectra(cache: &SpectrumCache) -> &Recent<Recipe, Spectra<Self>> {
                 &cache.$spectra
             }
         }

@@ -1,0 +1,216 @@
+//! The long convolution on a CUDA device: from candle's storage to launches.
+//!
+//! f16 and bf16 rows take the tensor-core kernels ([`half_rows`]), f32 rows those in full
+//! precision ([`full_rows`]). The latter also serve rows of f16 and bf16 that are too long for
+//! the device's shared memory, by way of f32 copies.
+
+mod arguments;
+mod full_rows;
+mod half_rows;
+pub(crate) mod recipe;
+mod sequences;
+mod spectrum;
+mod tables;
+
+use super::device::Limits;
+use crate::conv::on_gpu::{Kernel, Sequences, View};
+use crate::conv::{Arrangement, LagWindow, Recent};
+use crate::Error;
+use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr};
+use candle_core::cuda_backend::CudaDType;
+use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage};
+use full_rows::{FullRecipe, FullSpectra};
+use half_rows::HalfSample;
+use recipe::HalfRecipe;
+use sequences::{Inputs, Rows};
+use spectrum::{HalfSpectrum, Taps};
+use std::sync::Arc;
+
+/// The spectra that a prepared kernel keeps on its device.
+#[derive(Default)]
+pub(crate) struct SpectrumCache {
+    half: Recent<HalfRecipe, HalfSpectrum>,
+    full: Recent<FullRecipe, FullSpectra>,
+}
+
+/// The convolution, as new storage of shape `(B, H, L)`.
+pub(crate) fn forward(
+    sequences: Sequences<'_>,
+    kernel: Kernel<'_>,
+) -> Result<(CudaStorage, Shape)> {
+    let shape = sequences.shape()?;
+    let y = match sequences.storage().dtype() {
+        DType::BF16 => half_forward::<half::bf16>(sequences, kernel)?,
+        DType::F16 => half_forward::<half::f16>(sequences, kernel)?,
+        DType::F32 => full_forward(sequences, kernel)?,
+        got => {
+            return Err(Error::DType {
+                tensor: "u",
+                expected: "f32, f16 or bf16 (f64 on the CPU only)".to_string(),
+                got,
+            }
+            .into())
+        }
+    };
+    Ok((y, shape))
+}
+
+fn half_forward<T: HalfSample + CudaDType>(
+    sequences: Sequences<'_>,
+    kernel: Kernel<'_>,
+) -> Result<CudaStorage> {
+    let device = sequences.storage().device();
+    let inputs = sequences.inputs::<T>()?;
+    let limits = Limits::of(device)?;
+    let Some(recipe) = HalfRecipe::choose(inputs.u.length, limits.shared_memory_bytes) else {
+        return by_way_of_f32(sequences, kernel);
+    };
+    // SAFETY: the convolution writes every sample.
+    let mut y = unsafe { uninitialized::<T>(device, inputs.u.count())? };
+    if inputs.u.count() > 0 {
+        let recipe = recipe.for_window(&kernel.window(inputs.u.length));
+        let spectrum = kernel.half_spectrum(device, &recipe)?;
+        half_rows::convolve(device, &recipe, &inputs, &spectrum, &mut y)?;
+    }
+    Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
+}
+
+fn full_forward(sequences: Sequences<'_>, kernel: Kernel<'_>) -> Result<CudaStorage> {
+    let device = sequences.storage().device();
+    let inputs = sequences.inputs::<f32>()?;
+    let limits = Limits::of(device)?;
+    let recipe = FullRecipe::choose(inputs.u.length, limits.shared_memory_bytes);
+    // SAFETY: the convolution writes every sample.
+    let mut y = unsafe { uninitialized::<f32>(device, inputs.u.count())? };
+    if inputs.u.count() > 0 {
+        let spectra = kernel.full_spectra(device, &recipe)?;
+        full_rows::convolve(device, &recipe, &inputs, &spectra, &mut y)?;
+    }
+    Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
+}
+
+/// [`full_forward`] of f32 copies, rounded to the dtype of the sequences.
+fn by_way_of_f32(sequences: Sequences<'_>, kernel: Kernel<'_>) -> Result<CudaStorage> {
+    let dtype = sequences.storage().dtype();
+    let copy = |(storage, layout): View<'_>| -> Result<(CudaStorage, Layout)> {
+        let copy = storage.to_dtype(layout, DType::F32)?;
+        Ok((copy, Layout::contiguous(layout.shape())))
+    };
+    let y = match sequences {
+        Sequences::Arranged(arrangement, view) => {
+            let (storage, layout) = copy(view)?;
+            full_forward(
+                Sequences::Arranged(arrangement, (&storage, &layout)),
+                kernel,
+            )?
+        }
+        Sequences::Gated([u, in_gate, out_gate]) => {
+            let (u, in_gate, out_gate) = (copy(u)?, copy(in_gate)?, copy(out_gate)?);
+            let views = [&u, &in_gate, &out_gate].map(|(storage, layout)| (storage, layout));
+            full_forward(Sequences::Gated(views), kernel)?
+        }
+    };
+    y.to_dtype(&Layout::contiguous(sequences.shape()?), dtype)
+}
+
+/// Memory for `count` samples, or for one where there are none: the driver has no empty memory.
+///
+/// # Safety
+/// The memory holds anything until it is written.
+unsafe fn uninitialized<T: DeviceRepr>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
+    // SAFETY: passed on to the caller.
+    unsafe { device.alloc::<T>(count.max(1)) }
+}
+
+impl<'a> Sequences<'a> {
+    /// The view of `u`, or of `z`.
+    fn first(&self) -> View<'a> {
+        match self {
+            Sequences::Arranged(_, first) | Sequences::Gated([first, ..]) => *first,
+        }
+    }
+
+    fn storage(&self) -> &'a CudaStorage {
+        self.first().0
+    }
+
+    /// `(B, H, L)`
+    fn shape(&self) -> Result<Shape> {
+        let (batch, channels, length) = self.first().1.shape().dims3()?;
+        Ok(Shape::from(match self {
+            Sequences::Arranged(Arrangement::Projected, _) => (batch, channels / 3, length),
+            _ => (batch, channels, length),
+        }))
+    }
+
+    /// The rows, of samples `T`.
+    fn inputs<T: CudaDType>(&self) -> Result<Inputs<'a, T>> {
+        let rows = |(storage, layout): View<'a>| Rows::new(storage.as_cuda_slice::<T>()?, layout);
+        Ok(match self {
+            Sequences::Arranged(Arrangement::Plain, u) => Inputs {
+                u: rows(*u)?,
+                gates: None,
+            },
+            Sequences::Arranged(Arrangement::Projected, z) => Inputs::projected(rows(*z)?),
+            Sequences::Gated([u, in_gate, out_gate]) => Inputs {
+                u: rows(*u)?,
+                gates: Some([rows(*in_gate)?, rows(*out_gate)?]),
+            },
+        })
+    }
+}
+
+impl Kernel<'_> {
+    /// The lags at which the taps act on rows of `length` samples.
+    fn window(&self, length: usize) -> LagWindow {
+        let (semantics, dims) = match self {
+            Kernel::Taps(semantics, (_, layout)) => (*semantics, layout.dims()),
+            Kernel::Prepared(kernel) => (kernel.semantics, kernel.dims()),
+        };
+        LagWindow::new(semantics, length, dims.last().copied().unwrap_or(0))
+    }
+
+    /// The spectra for transforms of f16.
+    fn half_spectrum(&self, device: &CudaDevice, recipe: &HalfRecipe) -> Result<Arc<HalfSpectrum>> {
+        let compute = || {
+            // They serve rows of every length that the transform holds.
+            let window = self.window(recipe.size);
+            self.with_taps(|taps| spectrum::half(device, recipe, taps, &window))
+        };
+        match self {
+            Kernel::Taps(..) => compute().map(Arc::new),
+            Kernel::Prepared(kernel) => kernel.device_cache.half.get(*recipe, compute),
+        }
+    }
+
+    /// The spectra for transforms of f32.
+    fn full_spectra(&self, device: &CudaDevice, recipe: &FullRecipe) -> Result<Arc<FullSpectra>> {
+        let compute = || {
+            let window = self.window(recipe.longest_row());
+            self.with_taps(|taps| FullSpectra::new(device, recipe, taps, &window))
+        };
+        match self {
+            Kernel::Taps(..) => compute().map(Arc::new),
+            Kernel::Prepared(kernel) => kernel.device_cache.full.get(*recipe, compute),
+        }
+    }
+
+    /// Calls `body` with the taps.
+    fn with_taps<R>(&self, body: impl FnOnce(&Taps<'_>) -> Result<R>) -> Result<R> {
+        let run = |(storage, layout): View<'_>| {
+            body(&Taps::new(storage.as_cuda_slice::<f32>()?, layout)?)
+        };
+        match self {
+            Kernel::Taps(_, view) => run(*view),
+            Kernel::Prepared(kernel) => {
+                let taps = kernel.taps.to_dtype(DType::F32)?;
+                let (storage, layout) = taps.storage_and_layout();
+                match &*storage {
+                    Storage::Cuda(storage) => run((storage, layout)),
+                    _ => crate::conv::on_gpu::not_there("a kernel on the CPU"),
+                }
+            }
+        }
+    }
+}

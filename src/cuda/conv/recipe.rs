@@ -1,0 +1,355 @@
+//! Which kernel convolves rows of f16 or bf16 on a device: pure data, chosen from the
+//! device's limits by a pure function.
+
+use crate::conv::LagWindow;
+
+/// How the warps of a block share rows. Each is one `cuda/*.cu`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Family {
+    /// Several rows of one channel on a warp.
+    TileRows,
+    /// A row in the registers of one warp or two.
+    WarpRows,
+    /// A row on up to 16 warps, through shared memory.
+    BlockRows,
+}
+
+impl Family {
+    /// The name of its `.cu` file, with which its kernels' names begin.
+    pub(crate) fn module(self) -> &'static str {
+        match self {
+            Family::TileRows => "tile_rows",
+            Family::WarpRows => "warp_rows",
+            Family::BlockRows => "block_rows",
+        }
+    }
+}
+
+/// What a transform of P points multiplies polynomials modulo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// xᴾ − i: the wanted part is real, what would wrap around imaginary. Serves every window of lags.
+    RightAngle,
+    /// xᴾ − 1: circular convolutions of P points, with no imaginary part to spend precision on.
+    Cyclic,
+}
+
+impl Form {
+    /// The weight of sample n is `exp(2πi · weight · n / P)`.
+    pub(crate) fn weight(self) -> f64 {
+        match self {
+            Form::RightAngle => 0.25,
+            Form::Cyclic => 0.0,
+        }
+    }
+}
+
+/// The transform of `size = first_points · second_points · 16 · butterfly_points` complex points
+/// that a row takes, and the blocks that do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct HalfRecipe {
+    pub(crate) family: Family,
+    pub(crate) form: Form,
+    /// The longest row: the number P of complex points of the transform.
+    pub(crate) size: usize,
+    /// Points of the first pass of [`Family::BlockRows`]; 1 in the others.
+    pub(crate) first_points: usize,
+    /// Points of the register butterfly.
+    pub(crate) butterfly_points: usize,
+    /// Warps that work on one row.
+    pub(crate) warps_per_row: usize,
+    /// Rows that a block works on at the same time.
+    pub(crate) rows_in_flight: usize,
+    /// Rows of one channel that a warp takes without and with gates ([`Family::TileRows`]).
+    pub(crate) rows_per_warp: [usize; 2],
+    /// Blocks that a multiprocessor holds.
+    pub(crate) blocks_per_multiprocessor: usize,
+    /// Dynamic shared memory of a block.
+    pub(crate) shared_bytes: usize,
+}
+
+/// A line of the table of sizes; the `.cu` files have the same.
+struct Size {
+    family: Family,
+    size: usize,
+    first_points: usize,
+    butterfly_points: usize,
+    warps_per_row: usize,
+    /// With shared memory to spare.
+    rows_in_flight: usize,
+    rows_per_warp: [usize; 2],
+    blocks_per_multiprocessor: usize,
+}
+
+#[rustfmt::skip]
+const SIZES: [Size; 9] = [
+    tile(  128,        [8, 4]),
+    tile(  256,        [4, 2]),
+    warp(  512,  2, 1, 4, 5),
+    warp( 1024,  4, 1, 4, 4),
+    warp( 2048,  8, 1, 4, 4),
+    warp( 4096, 16, 2, 8, 1),
+    block( 8192, 8, 4, 4),
+    block(16384, 16, 4, 2),
+    block(32768, 16, 8, 1),
+];
+
+const fn tile(size: usize, rows_per_warp: [usize; 2]) -> Size {
+    Size {
+        family: Family::TileRows,
+        size,
+        first_points: 1,
+        butterfly_points: 1,
+        warps_per_row: 1,
+        rows_in_flight: 4,
+        rows_per_warp,
+        blocks_per_multiprocessor: 8,
+    }
+}
+
+const fn warp(
+    size: usize,
+    butterfly_points: usize,
+    warps_per_row: usize,
+    rows_in_flight: usize,
+    blocks_per_multiprocessor: usize,
+) -> Size {
+    Size {
+        family: Family::WarpRows,
+        size,
+        first_points: 1,
+        butterfly_points,
+        warps_per_row,
+        rows_in_flight,
+        rows_per_warp: [1, 1],
+        blocks_per_multiprocessor,
+    }
+}
+
+const fn block(
+    size: usize,
+    first_points: usize,
+    butterfly_points: usize,
+    rows_in_flight: usize,
+) -> Size {
+    Size {
+        family: Family::BlockRows,
+        size,
+        first_points,
+        butterfly_points,
+        warps_per_row: first_points * butterfly_points / 8,
+        rows_in_flight,
+        rows_per_warp: [1, 1],
+        blocks_per_multiprocessor: 1,
+    }
+}
+
+/// Bytes of one entry of a table: four words for each of 32 lanes.
+const ENTRY: usize = 32 * 16;
+
+impl Size {
+    /// Bytes of tables that a block keeps in shared memory.
+    fn table_bytes(&self) -> usize {
+        let entries = match self.family {
+            Family::TileRows => 0,
+            Family::WarpRows => 14 * self.warps_per_row + 2 * self.butterfly_points,
+            Family::BlockRows => {
+                4 * self.butterfly_points + 8 * self.first_points + 4 + 2 * self.butterfly_points
+            }
+        };
+        entries * ENTRY
+    }
+
+    /// Bytes through which the warps of one row exchange it.
+    fn exchange_bytes(&self) -> usize {
+        match self.family {
+            Family::WarpRows if self.warps_per_row > 1 => 4 * self.size,
+            Family::BlockRows => 4 * self.size,
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the flags of each row in flight, and what goes before them.
+    fn flag_bytes(&self, rows_in_flight: usize) -> usize {
+        match self.family {
+            Family::TileRows => 0,
+            Family::WarpRows => 8 * rows_in_flight,
+            Family::BlockRows => 16 + 8 * rows_in_flight,
+        }
+    }
+
+    fn shared_bytes(&self, rows_in_flight: usize) -> usize {
+        self.table_bytes()
+            + rows_in_flight * self.exchange_bytes()
+            + self.flag_bytes(rows_in_flight)
+    }
+
+    /// The recipe with as many rows in flight as `shared_memory_bytes` have room for.
+    fn fitted(&self, shared_memory_bytes: usize) -> Option<HalfRecipe> {
+        let rows_in_flight = (1..=self.rows_in_flight)
+            .rev()
+            .find(|&rows| self.shared_bytes(rows) <= shared_memory_bytes)?;
+        Some(HalfRecipe {
+            family: self.family,
+            form: Form::RightAngle,
+            size: self.size,
+            first_points: self.first_points,
+            butterfly_points: self.butterfly_points,
+            warps_per_row: self.warps_per_row,
+            rows_in_flight,
+            rows_per_warp: self.rows_per_warp,
+            blocks_per_multiprocessor: self.blocks_per_multiprocessor,
+            shared_bytes: self.shared_bytes(rows_in_flight),
+        })
+    }
+}
+
+impl HalfRecipe {
+    /// The recipe for rows of `length` samples on a device whose blocks have
+    /// `shared_memory_bytes`; none when the row is too long for it.
+    pub(crate) fn choose(length: usize, shared_memory_bytes: usize) -> Option<Self> {
+        SIZES
+            .iter()
+            .find(|size| size.size >= length)?
+            .fitted(shared_memory_bytes)
+    }
+
+    /// The same for kernels with these lags: circular convolutions of just the size of the
+    /// transform are done as such.
+    pub(crate) fn for_window(self, window: &LagWindow) -> Self {
+        let form = match window.backward.is_empty() || window.period != self.size {
+            true => Form::RightAngle,
+            false => Form::Cyclic,
+        };
+        HalfRecipe { form, ..self }
+    }
+
+    /// Points of the digit Y.
+    #[cfg(test)]
+    pub(crate) fn second_points(&self) -> usize {
+        self.size / (16 * self.first_points * self.butterfly_points)
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        32 * self.warps_per_row * self.rows_in_flight
+    }
+
+    /// Blocks to launch for `batch` rows of each of `channels` channels.
+    pub(crate) fn blocks(
+        &self,
+        batch: usize,
+        channels: usize,
+        gated: bool,
+        multiprocessors: usize,
+    ) -> usize {
+        match self.family {
+            Family::TileRows => {
+                let warps = batch.div_ceil(self.rows_per_warp[usize::from(gated)]) * channels;
+                warps.div_ceil(self.rows_in_flight)
+            }
+            // Each block takes a share of the rows. Few rows are spread over all multiprocessors.
+            _ => (batch * channels).min(multiprocessors * self.blocks_per_multiprocessor),
+        }
+    }
+
+    /// The kernel for a dtype ("bf16" or "f16"), gates, and rows that are whole (as `Mode` in `cuda/samples.cuh`) or not.
+    pub(crate) fn function(&self, dtype: &str, gated: bool, whole: bool) -> String {
+        format!(
+            "{}_p{}_{dtype}_{}_{}",
+            self.family.module(),
+            self.size,
+            if gated { "gated" } else { "plain" },
+            if whole { "whole" } else { "general" },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::Semantics;
+
+    /// What blocks may ask for: RTX 3090 and 4090, A100, H100 and H200.
+    const CARDS: [usize; 3] = [99 << 10, 163 << 10, 227 << 10];
+
+    #[test]
+    fn rows_take_the_next_size() {
+        for (length, size) in [
+            (1, 128),
+            (128, 128),
+            (129, 256),
+            (4097, 8192),
+            (32768, 32768),
+        ] {
+            let recipe = HalfRecipe::choose(length, 227 << 10).unwrap();
+            assert_eq!(recipe.size, size, "{length}");
+        }
+        assert_eq!(HalfRecipe::choose(32769, 227 << 10), None);
+    }
+
+    #[test]
+    fn digits_make_up_the_size_and_blocks_fit() {
+        for shared in CARDS {
+            for size in SIZES.iter().filter_map(|size| size.fitted(shared)) {
+                let digits = size.first_points * 16 * size.second_points() * size.butterfly_points;
+                assert_eq!(digits, size.size);
+                assert!(size.shared_bytes <= shared, "{size:?}");
+                assert!(size.threads() <= 512, "{size:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn smaller_cards_hold_fewer_rows_in_flight() {
+        let recipe = |length, card| HalfRecipe::choose(length, card);
+        let [small, middle, large] = CARDS;
+        let rows = |length, card| recipe(length, card).map(|recipe| recipe.rows_in_flight);
+        assert_eq!(rows(4096, large), Some(8));
+        assert_eq!(rows(4096, small), Some(4));
+        assert_eq!(rows(8192, large), Some(4));
+        assert_eq!(rows(8192, small), Some(1));
+        assert_eq!(rows(16384, middle), Some(1));
+        assert_eq!(rows(16384, small), None);
+        assert_eq!(rows(32768, large), Some(1));
+        assert_eq!(rows(32768, middle), None);
+    }
+
+    #[test]
+    fn few_rows_are_spread_over_the_multiprocessors() {
+        let recipe = HalfRecipe::choose(16384, 227 << 10).unwrap();
+        assert_eq!(recipe.blocks(1, 128, true, 132), 128);
+        assert_eq!(recipe.blocks(64, 768, true, 132), 132);
+        let recipe = HalfRecipe::choose(100, 227 << 10).unwrap();
+        assert_eq!(recipe.blocks(3, 10, false, 132), 3);
+    }
+
+    #[test]
+    fn wrapping_kernels_of_the_transforms_size_are_cyclic() {
+        let form = |fft_size, length, taps| {
+            let semantics = Semantics::Circular { fft_size };
+            HalfRecipe::choose(length, 227 << 10)
+                .unwrap()
+                .for_window(&LagWindow::new(semantics, length, taps))
+                .form
+        };
+        assert_eq!(form(4096, 4096, 4096), Form::Cyclic);
+        assert_eq!(form(4096, 2100, 4096), Form::Cyclic);
+        assert_eq!(form(4096, 2048, 4096), Form::RightAngle);
+        assert_eq!(form(4095, 4095, 4095), Form::RightAngle);
+        assert_eq!(form(4096, 2100, 1000), Form::RightAngle); // nothing wraps around
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn every_kernel_is_compiled() {
+        use crate::cuda::ptx::{choose, PTX};
+        for size in SIZES.iter().filter_map(|size| size.fitted(227 << 10)) {
+            for dtype in ["bf16", "f16"] {
+                for (gated, whole) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let name = size.function(dtype, gated, whole);
+                    choose(PTX, size.family.module(), &name, 1000).unwrap();
+                }
+            }
+        }
+    }
+}

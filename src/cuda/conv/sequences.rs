@@ -1,0 +1,154 @@
+//! Views of candle's tensors as rows on the device.
+
+use super::arguments::Sequence;
+use crate::Error;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, SyncOnDrop};
+use candle_core::{Layout, Result};
+
+/// Rows `(batch, channel)` of `length` consecutive samples in a device's memory.
+pub(super) struct Rows<'a, T> {
+    slice: &'a CudaSlice<T>,
+    /// Of the first sample.
+    offset: usize,
+    pub(super) batch: usize,
+    pub(super) channels: usize,
+    pub(super) length: usize,
+    batch_stride: usize,
+    channel_stride: usize,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// The rows of a `(B, H, L)` tensor whose last dimension is contiguous.
+    pub(super) fn new(slice: &'a CudaSlice<T>, layout: &Layout) -> Result<Self> {
+        let outside = || {
+            Error::Shape {
+                tensor: "view",
+                expected: "(B, H, L), a contiguous last dimension, inside its storage".to_string(),
+                got: layout.dims().to_vec(),
+            }
+            .into()
+        };
+        let (&[batch, channels, length], &[batch_stride, channel_stride, stride]) =
+            (layout.dims(), layout.stride())
+        else {
+            return Err(outside());
+        };
+        let rows = Rows {
+            slice,
+            offset: layout.start_offset(),
+            batch,
+            channels,
+            length,
+            batch_stride,
+            channel_stride,
+        };
+        let consecutive = stride == 1 || length <= 1;
+        if consecutive && rows.end().is_some_and(|end| end <= slice.len()) {
+            return Ok(rows);
+        }
+        Err(outside())
+    }
+
+    /// How many samples there are.
+    pub(super) fn count(&self) -> usize {
+        self.batch * self.channels * self.length
+    }
+
+    /// One past the last sample, if it can be counted.
+    fn end(&self) -> Option<usize> {
+        if self.batch == 0 || self.channels == 0 || self.length == 0 {
+            return Some(0);
+        }
+        let batches = (self.batch - 1).checked_mul(self.batch_stride)?;
+        let channels = (self.channels - 1).checked_mul(self.channel_stride)?;
+        self.offset
+            .checked_add(batches)?
+            .checked_add(channels)?
+            .checked_add(self.length)
+    }
+
+    /// The `index`-th of `parts` equal groups of channels.
+    pub(super) fn channel_group(&self, index: usize, parts: usize) -> Self {
+        let channels = self.channels / parts;
+        Rows {
+            offset: self.offset + index * channels * self.channel_stride,
+            channels,
+            ..*self
+        }
+    }
+
+    /// Batch items `first .. first + count`.
+    pub(super) fn batch_items(&self, first: usize, count: usize) -> Self {
+        Rows {
+            offset: self.offset + first * self.batch_stride,
+            batch: count,
+            ..*self
+        }
+    }
+
+    /// Samples `first .. first + count` of every row.
+    pub(super) fn samples(&self, first: usize, count: usize) -> Self {
+        Rows {
+            offset: self.offset + first,
+            length: count,
+            ..*self
+        }
+    }
+
+    /// The kernels' argument, and what must live until the launch is queued.
+    pub(super) fn argument(&self, stream: &'a CudaStream) -> (Sequence, SyncOnDrop<'a>) {
+        let (base, guard) = self.slice.device_ptr(stream);
+        (
+            sequence::<T>(base, self.offset, self.batch_stride, self.channel_stride),
+            guard,
+        )
+    }
+}
+
+/// Rows from sample `offset` of memory at `base`.
+pub(super) fn sequence<T>(
+    base: u64,
+    offset: usize,
+    batch_stride: usize,
+    channel_stride: usize,
+) -> Sequence {
+    Sequence {
+        data: base + (offset * size_of::<T>()) as u64,
+        batch_stride: batch_stride as i64,
+        channel_stride: channel_stride as i64,
+    }
+}
+
+impl Sequence {
+    /// Whether all rows begin at multiples of 16 bytes, with samples of `bytes` bytes.
+    pub(super) fn is_aligned(&self, bytes: i64) -> bool {
+        self.data % 16 == 0
+            && (self.batch_stride * bytes) % 16 == 0
+            && (self.channel_stride * bytes) % 16 == 0
+    }
+}
+
+/// What a convolution reads.
+pub(super) struct Inputs<'a, T> {
+    pub(super) u: Rows<'a, T>,
+    /// `in_gate` and `out_gate`.
+    pub(super) gates: Option<[Rows<'a, T>; 2]>,
+}
+
+impl<'a, T> Inputs<'a, T> {
+    /// The parts of `z = [out_gate | in_gate | u]`.
+    pub(super) fn projected(z: Rows<'a, T>) -> Self {
+        Inputs {
+            u: z.channel_group(2, 3),
+            gates: Some([z.channel_group(1, 3), z.channel_group(0, 3)]),
+        }
+    }
+
+    /// The same for a part of all rows.
+    pub(super) fn map(&self, part: impl Fn(&Rows<'a, T>) -> Rows<'a, T>) -> Self {
+        Inputs {
+            u: part(&self.u),
+            gates: self.gates.as_ref().map(|[i, o]| [part(i), part(o)]),
+        }
+    }
+}
