@@ -5,6 +5,7 @@
 //! [`PreparedConv`]: crate::PreparedConv
 //! [`FlashDepthwiseConv1d`]: crate::FlashDepthwiseConv1d
 //! [`candle_flashfftconv::Error`]: crate::Error
+//! [`self_test`]: crate::self_test()
 //! [HyenaDNA]: crate::models::hyena_dna
 //! [M2-BERT]: crate::models::m2_bert
 //! [docs/architecture.md]: crate::guide::architecture

@@ -15,7 +15,8 @@ use cases::{Case, Operation};
 /// Computes convolutions of known numbers on `device`, by every kernel, and compares them with
 /// float64 on the CPU.
 ///
-/// Takes a second or two. The cases are the lengths at both ends of each transform size that a GPU
+/// Takes a second or two, and on a GPU longer the first time, while the driver compiles every kernel
+/// (which it keeps on disk). The cases are the lengths at both ends of each transform size that a GPU
 /// has a kernel for, up to 32768 samples, in f32, f16 and bf16: causal, causal with both gates, and
 /// two-sided with both gates (a circular convolution of twice the length with that many taps).
 /// Worth a call when a program first meets a new GPU, driver or toolkit, and the first thing to run
