@@ -11,6 +11,7 @@ pub(crate) type View<'a> = (&'a CudaStorage, &'a Layout);
 
 /// The sequences of a call.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 pub(crate) enum Sequences<'a> {
     /// `u` or `z`.
     Arranged(Arrangement, View<'a>),
@@ -20,6 +21,7 @@ pub(crate) enum Sequences<'a> {
 
 /// The kernel of a call.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 pub(crate) enum Kernel<'a> {
     /// Transformed for this call alone.
     Taps(Semantics, View<'a>),

@@ -89,8 +89,8 @@ const GRANTED_UNASKED: usize = 48 << 10;
 /// Kernels by device number and name, with the shared memory that they may ask for: the
 /// driver takes a second to compile one. A device has one context in a process, which the
 /// kernels keep alive.
-static LOADED: LazyLock<Mutex<HashMap<(usize, String), (CudaFunction, usize)>>> =
-    LazyLock::new(Mutex::default);
+static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+type Loaded = HashMap<(usize, String), (CudaFunction, usize)>;
 
 fn load_anew(device: &CudaDevice, module: &str, function: &str) -> Result<CudaFunction> {
     let limits = Limits::of(device)?;

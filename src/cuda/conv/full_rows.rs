@@ -226,10 +226,12 @@ const NOTHING: Sequence = Sequence {
     channel_stride: 0,
 };
 
+/// Twiddles by device number and size.
+type Made = HashMap<(usize, usize), Arc<CudaSlice<f32>>>;
+
 /// The twiddles on the device: made once in a process.
 fn tables_on(device: &CudaDevice, size: usize) -> Result<Arc<CudaSlice<f32>>> {
-    static MADE: LazyLock<Mutex<HashMap<(usize, usize), Arc<CudaSlice<f32>>>>> =
-        LazyLock::new(Mutex::default);
+    static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
     let stream = device.cuda_stream();
     let key = (stream.context().ordinal(), size);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -92,7 +92,7 @@ fn launch<T: HalfSample>(
     let (tables, _tables) = tables.device_ptr(stream);
 
     let bytes = size_of::<T>();
-    let vectors = (length * bytes) % 16 == 0
+    let vectors = (length * bytes).is_multiple_of(16)
         && [u, in_gate, out_gate, y]
             .iter()
             .all(|sequence| sequence.is_aligned(bytes as i64));
@@ -138,10 +138,12 @@ fn launch<T: HalfSample>(
     Ok(())
 }
 
+/// Tables by device number, size and form.
+type Made = HashMap<(usize, usize, Form), Arc<CudaSlice<u32>>>;
+
 /// The tables of the recipe on the device: made once in a process.
 fn tables_on(device: &CudaDevice, recipe: &HalfRecipe) -> Result<Arc<CudaSlice<u32>>> {
-    static MADE: LazyLock<Mutex<HashMap<(usize, usize, Form), Arc<CudaSlice<u32>>>>> =
-        LazyLock::new(Mutex::default);
+    static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
     let stream = device.cuda_stream();
     let key = (stream.context().ordinal(), recipe.size, recipe.form);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);

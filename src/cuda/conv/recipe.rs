@@ -5,6 +5,7 @@ use crate::conv::LagWindow;
 
 /// How the warps of a block share rows. Each is one `cuda/*.cu`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::enum_variant_names)] // the names of the files
 pub(crate) enum Family {
     /// Several rows of one channel on a warp.
     TileRows,

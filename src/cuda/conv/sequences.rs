@@ -122,7 +122,7 @@ pub(super) fn sequence<T>(
 impl Sequence {
     /// Whether all rows begin at multiples of 16 bytes, with samples of `bytes` bytes.
     pub(super) fn is_aligned(&self, bytes: i64) -> bool {
-        self.data % 16 == 0
+        self.data.is_multiple_of(16)
             && (self.batch_stride * bytes) % 16 == 0
             && (self.channel_stride * bytes) % 16 == 0
     }
