@@ -134,22 +134,25 @@ DEVICE void for_each_row(const Convolution &c, const Group<WARPS> &group, const 
     typedef Row<typename K::T> R;
     const long long total = (long long)c.batch * c.channels;
     const int last = total * (blockIdx.x + 1) / gridDim.x, groups = blockDim.x / (32 * WARPS);
-    int first = (int)(total * blockIdx.x / gridDim.x) + group.index;
-    while (first < last) {
+    int number = (int)(total * blockIdx.x / gridDim.x) + group.index, channel = number / c.batch;
+    int batch = number - channel * c.batch;
+    while (number < last) {
         Word bits = 0;
         int rows = 0;
 #pragma unroll 1
-        for (; rows < ROWS_WATCHED && first + rows * groups < last; rows++) {
-            const int number = first + rows * groups, channel = number / c.batch;
-            bits |= first_try(R(c, number - channel * c.batch, channel)) << rows;
+        for (; rows < ROWS_WATCHED && number < last; rows++) {
+            number += groups;
+            const R row(c, batch, channel);
+            channel = number / c.batch;
+            batch = number - channel * c.batch;
+            bits |= first_try(row) << rows;
         }
         Word again = group.out_of_range(bits, rows);
 #pragma unroll 1
         for (; again; again &= again - 1) {
-            const int number = first + (__ffs(again) - 1) * groups, channel = number / c.batch;
-            const R row(c, number - channel * c.batch, channel);
+            const int that = number - (rows - __ffs(again) + 1) * groups, its_channel = that / c.batch;
+            const R row(c, that - its_channel * c.batch, its_channel);
             general(row, group.template scale_of<K>(row, c.length));
         }
-        first += rows * groups;
     }
 }

@@ -8,11 +8,10 @@
 // bytes, and are taken as they are. General: of any length, wherever they lie, times a scale.
 enum class Mode { Whole, General };
 
-// What a kernel needs to know of a dtype. PRECISE: its results deserve sums in f32 (f16 has 11 bits, bf16 has 8).
+// What a kernel needs to know of a dtype.
 template <typename T> struct Format;
 
 template <> struct Format<__nv_bfloat16> {
-    static constexpr bool PRECISE = false;
     static DEVICE float low(Word w) { return __uint_as_float(w << 16); }
     static DEVICE float high(Word w) { return __uint_as_float(w & 0xffff0000u); }
     static DEVICE Word pack(float low, float high)
@@ -27,7 +26,6 @@ template <> struct Format<__nv_bfloat16> {
 };
 
 template <> struct Format<__half> {
-    static constexpr bool PRECISE = true;
     static DEVICE float low(Word w) { return low_half(w); }
     static DEVICE float high(Word w) { return high_half(w); }
     static DEVICE Word pack(float low, float high) { return pack_half(low, high); }
@@ -105,12 +103,13 @@ DEVICE void store_samples(T *row, int first, const Convolution &c, const Word (&
     }
 }
 
-// What a kernel does on the way in and out.
-template <typename Sample, bool GATED_> struct Traits {
+// What a kernel does: PRECISE ones take sums and butterflies in f32, which f16 results (11 bits) need and bf16 results
+// (8 bits) seldom.
+template <typename Sample, bool GATED_, bool PRECISE_> struct Traits {
     typedef Sample T;
     typedef Format<T> F;
     static constexpr bool GATED = GATED_;
-    static constexpr bool PRECISE = F::PRECISE;
+    static constexpr bool PRECISE = PRECISE_;
 };
 
 // v = in_gate u (times `scale` in general) of two words of samples a and b: their first samples as one word of f16,

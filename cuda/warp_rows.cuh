@@ -29,7 +29,7 @@ enum WarpTable {
 template <int S, int C> struct WarpRows {
     static constexpr int R = S * C, P = 256 * R;
     // in uint4
-    static constexpr int MATRICES = S * WARP_ENTRIES * 32, TABLES = MATRICES + 2 * R * 32, EXCHANGE = S > 1 ? S * 4 * (C / 2) * 32 : 0;
+    static constexpr int MATRICES = S * WARP_ENTRIES * 32, TABLES = MATRICES + 2 * R * 32, EXCHANGE = S > 1 ? S * 2 * (C / 2) * 32 : 0;
 };
 
 // One row's worth of work of a warp.
@@ -101,8 +101,8 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
     // Whether word q (row half q & 1) is sent to the other warp. Row halves are numbered by kX ^ 8 group.member.
     static constexpr DEVICE bool sent(int q) { return S == 2 && (q & 1); }
 
-    // The buffer of word q of a warp: C / 2 entries, real parts first.
-    DEVICE uint4 *buffer(int warp, int q) const { return exchange + (warp * 4 + q) * (C / 2) * 32; }
+    // The buffer of sent word q of a warp: C / 2 entries, real parts first.
+    DEVICE uint4 *buffer(int warp, int q) const { return exchange + (warp * 2 + (q >> 1)) * (C / 2) * 32; }
 
     DEVICE static void put(uint4 *to, const Word *re, const Word *im)
     {

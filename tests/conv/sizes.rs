@@ -1,7 +1,7 @@
 //! The long convolution at both ends of every transform size that a GPU computes on the chip, against
 //! the CPU in float64, which `reference.rs` holds against the definition.
 
-use crate::common::conv::{decaying, double, tensor_within, tolerance, Kind, Way};
+use crate::common::conv::{decaying, double, tensor_within, tolerance, Kind, Tolerance, Way};
 use crate::common::random_tensor;
 use crate::twin;
 use candle_core::{DType, Device, Module, Result};
@@ -26,6 +26,16 @@ fn kinds(length: usize) -> [(Kind, usize); 5] {
     ]
 }
 
+/// Lags of both signs leave half of what the transform of a GPU computes in its imaginary part, where
+/// rounding errors weigh more.
+fn two_sided_tolerance(kind: Kind, dtype: DType, device: &Device) -> Tolerance {
+    let usual = tolerance(dtype, device);
+    match (kind, dtype, device.is_cpu()) {
+        (Kind::Circular(_), DType::F16, false) => Tolerance { rms: 9e-4, ..usual },
+        _ => usual,
+    }
+}
+
 fn every_size(dtype: DType, device: &Device) -> Result<()> {
     let mut cases = 0;
     for length in LENGTHS {
@@ -35,6 +45,7 @@ fn every_size(dtype: DType, device: &Device) -> Result<()> {
         let (u, in_gate, out_gate) = (&sequence(1)?, &sequence(2)?, &sequence(3)?);
         for (kind, taps) in kinds(length) {
             cases += 1;
+            let tolerance = two_sided_tolerance(kind, dtype, device);
             let k = decaying(4, CHANNELS, taps, length)?.to_device(device)?;
             let plan = kind.plan(length, device)?;
             let exact = kind.plan(length, &Device::Cpu)?.prepare(&double(&k)?)?;
@@ -48,13 +59,13 @@ fn every_size(dtype: DType, device: &Device) -> Result<()> {
             let want = exact.forward(&double(u)?)?;
             for way in pick(&Way::UNGATED) {
                 let y = way.compute_ungated(&plan, u, &k)?;
-                tensor_within(&y, &want, tolerance(dtype, device), &what(way));
+                tensor_within(&y, &want, tolerance, &what(way));
             }
             let (in_exact, out_exact) = (double(in_gate)?, double(out_gate)?);
             let want = exact.forward_gated(&double(u)?, &in_exact, &out_exact)?;
             for way in pick(&Way::GATED) {
                 let y = way.compute(&plan, u, &k, in_gate, out_gate)?;
-                tensor_within(&y, &want, tolerance(dtype, device), &what(way));
+                tensor_within(&y, &want, tolerance, &what(way));
             }
         }
     }

@@ -19,12 +19,16 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 pub(super) trait HalfSample: DeviceRepr {
     /// As in the kernels' names.
     const NAME: &'static str;
+    /// The same for kernels with sums in f32.
+    const PRECISE_NAME: &'static str;
 }
 impl HalfSample for half::f16 {
-    const NAME: &'static str = "f16";
+    const NAME: &'static str = "f16"; // always with sums in f32
+    const PRECISE_NAME: &'static str = "f16";
 }
 impl HalfSample for half::bf16 {
     const NAME: &'static str = "bf16";
+    const PRECISE_NAME: &'static str = "bf16_precise";
 }
 
 /// Most rows that one launch counts.
@@ -98,7 +102,11 @@ fn launch<T: HalfSample>(
             .all(|sequence| sequence.is_aligned(bytes as i64));
     let whole = vectors && length == recipe.size;
     let gated = inputs.gates.is_some();
-    let function = recipe.function(T::NAME, gated, whole);
+    let dtype = match recipe.precise {
+        true => T::PRECISE_NAME,
+        false => T::NAME,
+    };
+    let function = recipe.function(dtype, gated, whole);
     let kernel = load_with_shared_memory(
         device,
         recipe.family.module(),

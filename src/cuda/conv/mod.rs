@@ -22,7 +22,7 @@ use candle_core::cuda_backend::CudaDType;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage};
 use full_rows::{FullRecipe, FullSpectra};
 use half_rows::HalfSample;
-use recipe::HalfRecipe;
+use recipe::{Form, HalfRecipe};
 use sequences::{Inputs, Rows};
 use spectrum::{HalfSpectrum, Taps};
 use std::sync::Arc;
@@ -30,7 +30,8 @@ use std::sync::Arc;
 /// The spectra that a prepared kernel keeps on its device.
 #[derive(Default)]
 pub(crate) struct SpectrumCache {
-    half: Recent<HalfRecipe, HalfSpectrum>,
+    /// By transform size and form.
+    half: Recent<(usize, Form), HalfSpectrum>,
     full: Recent<FullRecipe, FullSpectra>,
 }
 
@@ -180,7 +181,10 @@ impl Kernel<'_> {
         };
         match self {
             Kernel::Taps(..) => compute().map(Arc::new),
-            Kernel::Prepared(kernel) => kernel.device_cache.half.get(*recipe, compute),
+            Kernel::Prepared(kernel) => kernel
+                .device_cache
+                .half
+                .get((recipe.size, recipe.form), compute),
         }
     }
 
