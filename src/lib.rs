@@ -20,7 +20,7 @@
 
 mod conv;
 mod cpu;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", test))]
 mod cuda;
 mod depthwise;
 mod error;

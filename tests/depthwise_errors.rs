@@ -138,8 +138,9 @@ fn devices() {
     );
     let weight = Tensor::zeros((4, 3), DType::F32, &gpu).unwrap();
     let convolution = FlashDepthwiseConv1d::causal(weight, None, Bhl).unwrap();
+    assert_eq!(convolution.forward(&x).unwrap().dims(), [1, 4, 9]);
     assert_eq!(
-        message(convolution.forward(&x)),
-        "the depthwise convolution is not implemented on CUDA: move the tensors to the CPU"
+        message(convolution.forward(&x.to_dtype(DType::F64).unwrap())),
+        "x: expected dtype F32, F16 or BF16 on a GPU, got F64"
     );
 }

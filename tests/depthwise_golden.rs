@@ -2,7 +2,7 @@
 
 mod common;
 
-use candle_core::{DType, Device, Module, Tensor, Var};
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_flashfftconv::{Conv1dLayout, FlashDepthwiseConv1d};
 use common::{assert_close, golden};
 
@@ -40,8 +40,7 @@ fn convolution(
 }
 
 /// Output and gradients in `dtype`; the bf16 cases hold numbers that bf16 represents.
-fn check(case: usize, dtype: DType, tolerance: f64, gradient_tolerance: f64) {
-    let device = &Device::Cpu;
+fn check(device: &Device, case: usize, dtype: DType, tolerance: f64, gradient_tolerance: f64) {
     let (name, layout, padding) = CASES[case];
     let data = golden(name);
     let get = |key: &str| {
@@ -89,23 +88,28 @@ fn check(case: usize, dtype: DType, tolerance: f64, gradient_tolerance: f64) {
 #[test]
 fn every_case_in_f64() {
     for case in 0..CASES.len() {
-        check(case, DType::F64, 1e-14, 1e-14);
+        check(&Device::Cpu, case, DType::F64, 1e-14, 1e-14);
     }
 }
 
-#[test]
-fn every_case_in_f32() {
+fn every_case_in_f32(device: &Device) -> Result<()> {
     for case in 0..CASES.len() {
-        check(case, DType::F32, 1e-6, 1e-6);
+        check(device, case, DType::F32, 1e-6, 1e-6);
     }
+    Ok(())
 }
+twin!(every_case_in_f32, super::every_case_in_f32);
 
-#[test]
-fn cases_on_the_bf16_grid_in_bf16() {
+fn cases_on_the_bf16_grid_in_bf16(device: &Device) -> Result<()> {
     for case in [4, 5] {
-        check(case, DType::BF16, 4e-3, 4e-3);
+        check(device, case, DType::BF16, 4e-3, 4e-3);
     }
+    Ok(())
 }
+twin!(
+    cases_on_the_bf16_grid_in_bf16,
+    super::cases_on_the_bf16_grid_in_bf16
+);
 
 #[test]
 fn every_golden_file_of_the_operation_is_covered() {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use candle_core::{DType, Device, Module, Tensor, Var};
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_flashfftconv::Conv1dLayout::{self, Bhl, Blh};
 use candle_flashfftconv::FlashDepthwiseConv1d;
 use common::{assert_close_slices, random, random_tensor, to_f64};
@@ -22,6 +22,7 @@ struct Case {
     length: usize,
     taps: usize,
     padding: Padding,
+    silu: bool,
 }
 
 /// What a case should give, with channels-first rows.
@@ -65,18 +66,28 @@ impl Case {
         for row in 0..self.batch * self.channels {
             let h = row % self.channels;
             for t in 0..outputs {
-                let gradient = dy[row * outputs + t];
-                let mut sum = bias[h];
+                // Tap and sample that it reads.
+                let products = (0..taps).filter_map(|j| {
+                    let s = (t + j).checked_sub(self.left()).filter(|&s| s < length)?;
+                    Some((h * taps + j, row * length + s))
+                });
+                let sum: f64 = products.clone().map(|(j, s)| weight[j] * x[s]).sum();
+                let sum = bias[h] + sum;
+                let (y, slope) = match self.silu {
+                    false => (sum, 1.0),
+                    true => {
+                        let sigmoid = 1.0 / (1.0 + (-sum).exp());
+                        let slope = sigmoid * (1.0 + sum * (1.0 - sigmoid));
+                        (sum * sigmoid, slope)
+                    }
+                };
+                let gradient = dy[row * outputs + t] * slope;
                 r.dbias[h] += gradient;
-                for j in 0..taps {
-                    let Some(s) = (t + j).checked_sub(self.left()).filter(|&s| s < length) else {
-                        continue;
-                    };
-                    sum += weight[h * taps + j] * x[row * length + s];
-                    r.dx[row * length + s] += weight[h * taps + j] * gradient;
-                    r.dweight[h * taps + j] += x[row * length + s] * gradient;
+                for (j, s) in products {
+                    r.dx[s] += weight[j] * gradient;
+                    r.dweight[j] += x[s] * gradient;
                 }
-                r.y[row * outputs + t] = sum;
+                r.y[row * outputs + t] = y;
             }
         }
         r
@@ -89,11 +100,15 @@ impl Case {
         layout: Conv1dLayout,
     ) -> FlashDepthwiseConv1d {
         let (weight, bias) = (weight.clone(), bias.cloned());
-        match self.padding {
+        let convolution = match self.padding {
             Causal => FlashDepthwiseConv1d::causal(weight, bias, layout),
             Symmetric(padding) => FlashDepthwiseConv1d::new(weight, bias, padding, layout),
         }
-        .unwrap()
+        .unwrap();
+        match self.silu {
+            true => convolution.with_silu(),
+            false => convolution,
+        }
     }
 }
 
@@ -117,9 +132,15 @@ fn tolerance(dtype: DType) -> f64 {
 
 const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 
+/// The dtypes of inputs: on a GPU there is no f64.
+fn dtypes(device: &Device) -> Vec<DType> {
+    let mut dtypes = DTYPES.to_vec();
+    dtypes.retain(|&dtype| dtype != DType::F64 || device.is_cpu());
+    dtypes
+}
+
 /// Output and all gradients of one case.
-fn check(case: Case, layout: Conv1dLayout, dtype: DType, parameters: DType) {
-    let device = &Device::Cpu;
+fn check(device: &Device, case: Case, layout: Conv1dLayout, dtype: DType, parameters: DType) {
     let what = format!("{case:?} {layout:?} {dtype:?}, parameters {parameters:?}");
     let var = |seed, shape: &[usize], dtype| {
         Var::from_tensor(&random_tensor(seed, shape, dtype, device).unwrap()).unwrap()
@@ -171,8 +192,7 @@ fn check(case: Case, layout: Conv1dLayout, dtype: DType, parameters: DType) {
     close(&to_f64(&gradient(&bias)), &want.dbias, worst, "dbias");
 }
 
-#[test]
-fn ugly_sizes() {
+fn ugly_sizes(device: &Device) -> Result<()> {
     for length in [1, 2, 129, 372, 1134] {
         for taps in [1, 2, 3, 4, 5, 7, 8, 9, 17, 130] {
             for padding in [
@@ -187,39 +207,43 @@ fn ugly_sizes() {
                     length,
                     taps,
                     padding,
+                    silu: false,
                 };
                 if matches!(padding, Symmetric(p) if length + 2 * p < taps) {
                     continue;
                 }
                 for layout in [Bhl, Blh] {
-                    check(case, layout, DType::F32, DType::F32);
+                    check(device, case, layout, DType::F32, DType::F32);
                 }
             }
         }
     }
+    Ok(())
 }
+twin!(ugly_sizes, super::ugly_sizes);
 
-#[test]
-fn every_pair_of_dtypes() {
+fn every_pair_of_dtypes(device: &Device) -> Result<()> {
     let case = Case {
         batch: 3,
         channels: 5,
         length: 129,
         taps: 4,
         padding: Causal,
+        silu: false,
     };
     for layout in [Bhl, Blh] {
-        for dtype in DTYPES {
+        for dtype in dtypes(device) {
             for parameters in DTYPES {
-                check(case, layout, dtype, parameters);
+                check(device, case, layout, dtype, parameters);
             }
         }
     }
+    Ok(())
 }
+twin!(every_pair_of_dtypes, super::every_pair_of_dtypes);
 
 /// Sizes at which tasks, blocks and pieces are cut.
-#[test]
-fn sizes_beyond_one_block() {
+fn sizes_beyond_one_block(device: &Device) -> Result<()> {
     let sizes = [
         (1, 1, 70_001, 3),
         (2, 700, 300, 5),
@@ -233,17 +257,78 @@ fn sizes_beyond_one_block() {
             length,
             taps,
             padding: Symmetric(taps / 2),
+            silu: false,
         };
         for layout in [Bhl, Blh] {
             for dtype in [DType::F32, DType::BF16] {
-                check(case, layout, dtype, DType::F32);
+                check(device, case, layout, dtype, DType::F32);
             }
         }
     }
+    Ok(())
 }
+twin!(sizes_beyond_one_block, super::sizes_beyond_one_block);
 
-#[test]
-fn one_batch_item_one_channel() {
+/// Between what fits the registers and what passes through them in blocks, on a GPU with and
+/// without tensor cores.
+fn many_taps(device: &Device) -> Result<()> {
+    for (length, taps, padding) in [
+        (600, 16, Causal),
+        (600, 17, Symmetric(8)),
+        (1134, 32, Symmetric(16)),
+        (1025, 33, Causal),
+        (96, 64, Symmetric(70)),
+        (700, 65, Symmetric(0)),
+        (2100, 128, Causal),
+        (1000, 127, Symmetric(63)),
+        (500, 300, Causal),
+    ] {
+        for silu in [false, true] {
+            let case = Case {
+                batch: 2,
+                channels: 3,
+                length,
+                taps,
+                padding,
+                silu,
+            };
+            for layout in [Bhl, Blh] {
+                for dtype in [DType::F32, DType::F16, DType::BF16] {
+                    check(device, case, layout, dtype, dtype);
+                    check(device, case, layout, dtype, DType::F32);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+twin!(many_taps, super::many_taps);
+
+fn every_number_of_taps(device: &Device) -> Result<()> {
+    for taps in 1..=17 {
+        for (length, silu) in [(129, false), (64, true)] {
+            for padding in [Causal, Symmetric(taps / 2)] {
+                let case = Case {
+                    batch: 2,
+                    channels: 16,
+                    length,
+                    taps,
+                    padding,
+                    silu,
+                };
+                for layout in [Bhl, Blh] {
+                    for dtype in dtypes(device) {
+                        check(device, case, layout, dtype, DType::F32);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+twin!(every_number_of_taps, super::every_number_of_taps);
+
+fn one_batch_item_one_channel(device: &Device) -> Result<()> {
     for layout in [Bhl, Blh] {
         for taps in 1..=9 {
             let case = Case {
@@ -252,36 +337,42 @@ fn one_batch_item_one_channel() {
                 length: 40,
                 taps,
                 padding: Causal,
+                silu: false,
             };
-            for dtype in DTYPES {
-                check(case, layout, dtype, dtype);
+            for dtype in dtypes(device) {
+                check(device, case, layout, dtype, dtype);
             }
         }
     }
+    Ok(())
 }
+twin!(
+    one_batch_item_one_channel,
+    super::one_batch_item_one_channel
+);
 
 /// Padding far beyond the row gives the bias.
-#[test]
-fn padding_beyond_the_row() {
+fn padding_beyond_the_row(device: &Device) -> Result<()> {
     let case = Case {
         batch: 1,
         channels: 2,
         length: 3,
         taps: 2,
         padding: Symmetric(9000),
+        silu: false,
     };
     for layout in [Bhl, Blh] {
-        check(case, layout, DType::F32, DType::F32);
-        check(case, layout, DType::F16, DType::F32);
+        check(device, case, layout, DType::F32, DType::F32);
+        check(device, case, layout, DType::F16, DType::F32);
     }
+    Ok(())
 }
+twin!(padding_beyond_the_row, super::padding_beyond_the_row);
 
-#[test]
-fn views_are_read_where_they_lie() {
-    let device = &Device::Cpu;
+fn views_are_read_where_they_lie(device: &Device) -> Result<()> {
     let wide = |dtype| random_tensor(5, &[4, 20, 36], dtype, device).unwrap();
     let weight = random_tensor(6, &[9, 3], DType::F32, device).unwrap();
-    for dtype in DTYPES {
+    for dtype in dtypes(device) {
         for layout in [Bhl, Blh] {
             // Dimension of the channels, of the samples.
             let (channels, samples) = match layout {
@@ -346,11 +437,14 @@ fn views_are_read_where_they_lie() {
             }
         }
     }
+    Ok(())
 }
+twin!(
+    views_are_read_where_they_lie,
+    super::views_are_read_where_they_lie
+);
 
-#[test]
-fn weights_and_biases_may_be_views_too() {
-    let device = &Device::Cpu;
+fn weights_and_biases_may_be_views_too(device: &Device) -> Result<()> {
     let x = random_tensor(1, &[2, 4, 30], DType::F32, device).unwrap();
     let wide = random_tensor(2, &[3, 9], DType::F32, device).unwrap();
     let weight = wide.t().unwrap().narrow(0, 2, 4).unwrap();
@@ -370,7 +464,12 @@ fn weights_and_biases_may_be_views_too() {
         to_f64(&convolution(&three_dimensional).forward(&x).unwrap()),
         want
     );
+    Ok(())
 }
+twin!(
+    weights_and_biases_may_be_views_too,
+    super::weights_and_biases_may_be_views_too
+);
 
 /// Gradients flow to and from views as well, and have the shape `(H, 1, K)` where the weight has.
 #[test]
@@ -393,6 +492,7 @@ fn gradients_through_views() {
         length: 30,
         taps: 3,
         padding: Causal,
+        silu: false,
     };
     let want = case.reference(&to_f64(&x), &to_f64(&weight), &[0.0; 4], &to_f64(&dy));
     let dweight = gradients.get(&weight).unwrap();
@@ -415,6 +515,7 @@ fn finite_differences() {
         length: 7,
         taps: 4,
         padding: Symmetric(5),
+        silu: false,
     };
     for layout in [Bhl, Blh] {
         let shapes: [Vec<usize>; 3] = [case.input_shape(layout).to_vec(), vec![3, 4], vec![3]];
@@ -464,19 +565,18 @@ fn finite_differences() {
     }
 }
 
-#[test]
-fn what_is_not_finite_stays_in_its_row() {
-    let device = &Device::Cpu;
+fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
     let case = Case {
         batch: 3,
         channels: 4,
         length: 50,
         taps: 3,
         padding: Symmetric(1),
+        silu: false,
     };
     let weight = random_tensor(1, &[4, 3], DType::F32, device).unwrap();
     for layout in [Bhl, Blh] {
-        for dtype in DTYPES {
+        for dtype in dtypes(device) {
             for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
                 let clean = random(2, 3 * 4 * 50);
                 let mut poisoned = clean.clone();
@@ -508,22 +608,29 @@ fn what_is_not_finite_stays_in_its_row() {
             }
         }
     }
+    Ok(())
 }
+twin!(
+    what_is_not_finite_stays_in_its_row,
+    super::what_is_not_finite_stays_in_its_row
+);
 
-#[test]
-fn empty_tensors_give_empty_tensors() {
-    let device = &Device::Cpu;
+fn empty_tensors_give_empty_tensors(device: &Device) -> Result<()> {
     let empty = |dims: [usize; 3], channels: usize, taps, padding, layout| {
         let x = Var::zeros(&dims, DType::F32, device).unwrap();
-        let weight = Var::ones((channels, taps), DType::F32, device).unwrap();
+        let weight = Var::zeros((channels, taps), DType::F32, device).unwrap();
         let case = Case {
             batch: 0,
             channels,
             length: 0,
             taps,
             padding,
+            silu: false,
         };
         let y = case.convolution(&weight, None, layout).forward(&x).unwrap();
+        if device.is_cuda() {
+            return y.dims().to_vec(); // candle has no sum of nothing there
+        }
         // The gradient of nothing is zero, not an error.
         let gradients = y.sum_all().unwrap().backward().unwrap();
         if let Some(gradient) = gradients.get(&weight) {
@@ -540,12 +647,15 @@ fn empty_tensors_give_empty_tensors() {
     // As many taps as would need one more sample: no output.
     assert_eq!(empty([2, 3, 4], 3, 5, Symmetric(0), Bhl), [2, 3, 0]);
     assert_eq!(empty([2, 4, 3], 3, 5, Symmetric(0), Blh), [2, 0, 3]);
+    Ok(())
 }
+twin!(
+    empty_tensors_give_empty_tensors,
+    super::empty_tensors_give_empty_tensors
+);
 
 /// No samples, but padding: the outputs are the bias.
-#[test]
-fn rows_of_padding_alone() {
-    let device = &Device::Cpu;
+fn rows_of_padding_alone(device: &Device) -> Result<()> {
     for (layout, dims) in [(Bhl, [2, 3, 0]), (Blh, [2, 0, 3])] {
         let x = Tensor::zeros(&dims, DType::F32, device).unwrap();
         let weight = Tensor::ones((3, 3), DType::F32, device).unwrap();
@@ -555,7 +665,9 @@ fn rows_of_padding_alone() {
         let want: Vec<f64> = [1., 1., 2., 2., 3., 3.].repeat(2);
         assert_eq!(rows(&y, layout), want);
     }
+    Ok(())
 }
+twin!(rows_of_padding_alone, super::rows_of_padding_alone);
 
 #[test]
 fn results_are_bit_identical_whatever_the_threads() {
@@ -567,6 +679,7 @@ fn results_are_bit_identical_whatever_the_threads() {
             length: 2000,
             taps: 5,
             padding: Causal,
+            silu: false,
         };
         let shape = case.input_shape(layout);
         let x = Var::from_tensor(&random_tensor(1, &shape, DType::F32, device).unwrap()).unwrap();

@@ -1,7 +1,12 @@
 //! What runs on a CUDA device: the compiled kernels, and what the device can hold.
 
+#[cfg(feature = "cuda")]
 pub(crate) mod conv;
+pub(crate) mod depthwise;
+#[cfg(feature = "cuda")]
 mod device;
+#[cfg(feature = "cuda")]
 mod ptx;
 
+#[cfg(feature = "cuda")]
 pub(crate) use device::{describe, probe};

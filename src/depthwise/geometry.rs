@@ -30,6 +30,15 @@ pub(crate) enum Padding {
     Causal,
 }
 
+/// What is applied to each sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// Nothing.
+    None,
+    /// `z · sigmoid(z)`
+    Silu,
+}
+
 impl Correlation {
     /// The convolution of an input of shape `dims` (in `layout`) with `taps ≥ 1` taps.
     pub fn new(

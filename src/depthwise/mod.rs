@@ -1,9 +1,13 @@
 //! The short depthwise convolution: every channel with its own few taps.
 
 mod geometry;
+mod gradients;
 mod operation;
+mod step;
 
-pub(crate) use geometry::Correlation;
+pub(crate) use geometry::{Activation, Correlation};
+#[cfg(feature = "cuda")]
+pub(crate) use gradients::Wanted;
 
 use crate::Error;
 use candle_core::{DType, Module, Result, Tensor};
@@ -43,11 +47,14 @@ impl Conv1dLayout {
 /// | `y` | `(B, H, L')` or `(B, L', H)`, `L' = L + 2 · padding − K + 1` | that of `x` |
 ///
 /// `x` need not have the dtype of `weight`. Sums are accumulated in f32, in f64
-/// where `x` is f64. The last dimension of `x` is read in place however the
-/// others are strided; any other view is made contiguous first.
+/// where `x` is f64 (on the CPU; an error on a GPU). The last dimension of `x` is
+/// read in place however the others are strided; any other view is made contiguous first.
 ///
 /// Differentiable in `x`, `weight` and `bias`; each gradient has the dtype and
 /// shape of what it belongs to, and is bit-identical from call to call.
+///
+/// [`FlashDepthwiseConv1d::with_silu`] has `silu(y)` as the output instead, in the
+/// same pass; [`FlashDepthwiseConv1d::step`] takes one sample at a time, for decoding.
 ///
 /// In PyTorch: `torch.nn.functional.conv1d(x, weight[:, None], bias, padding=padding, groups=H)`.
 ///
@@ -71,6 +78,7 @@ pub struct FlashDepthwiseConv1d {
     weight: Tensor,
     bias: Option<Tensor>,
     padding: Padding,
+    activation: Activation,
     layout: Conv1dLayout,
     channels: usize,
     taps: usize,
@@ -146,10 +154,32 @@ impl FlashDepthwiseConv1d {
             weight,
             bias,
             padding,
+            activation: Activation::None,
             layout,
             channels,
             taps,
         })
+    }
+
+    /// The same convolution with the activation `silu(z) = z · sigmoid(z)` on its
+    /// output, computed before the output is rounded to the dtype of `x`.
+    ///
+    /// In PyTorch: `torch.nn.functional.silu(conv1d(...))`.
+    ///
+    /// ```
+    /// use candle_core::{Device, Module, Tensor};
+    /// use candle_flashfftconv::{Conv1dLayout, FlashDepthwiseConv1d};
+    ///
+    /// let device = Device::Cpu;
+    /// let weight = Tensor::new(&[[1f32]], &device)?; // one tap: y = silu(x)
+    /// let silu = FlashDepthwiseConv1d::causal(weight, None, Conv1dLayout::Bhl)?.with_silu();
+    /// let x = Tensor::new(&[[[0f32, 2.]]], &device)?;
+    /// assert_eq!(silu.forward(&x)?.to_vec3::<f32>()?, [[[0., 1.761594]]]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_silu(mut self) -> Self {
+        self.activation = Activation::Silu;
+        self
     }
 
     /// The taps, as they were given.
@@ -177,6 +207,13 @@ impl Module for FlashDepthwiseConv1d {
     /// taps leave room for (`L + 2 · padding + 1 < K`), and on a device
     /// that has no implementation.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.correlate(x, self.geometry_of(x)?)
+    }
+}
+
+impl FlashDepthwiseConv1d {
+    /// What the convolution of `x` computes, where it takes such an input.
+    fn geometry_of(&self, x: &Tensor) -> Result<Correlation> {
         let &[batch, dim1, dim2] = x.dims() else {
             return Err(Error::Rank {
                 tensor: "x",
@@ -201,12 +238,51 @@ impl Module for FlashDepthwiseConv1d {
         }
         check_float("x", x)?;
         check_device("x", x, &self.weight)?;
+        Ok(geometry)
+    }
 
-        let x = last_dimension_contiguous(x)?;
-        match &self.bias {
-            None => x.apply_op2(&self.weight, Depthwise(geometry)),
-            Some(bias) => x.apply_op3(&self.weight, bias, DepthwiseWithBias(geometry)),
+    /// The operation on an input that has been checked.
+    fn correlate(&self, x: &Tensor, geometry: Correlation) -> Result<Tensor> {
+        if needs_transposition(&geometry, x) {
+            let layout = Conv1dLayout::Bhl;
+            let y = self.apply(&x.transpose(1, 2)?, Correlation { layout, ..geometry })?;
+            return y.transpose(1, 2)?.contiguous();
         }
+        self.apply(x, geometry)
+    }
+
+    fn apply(&self, x: &Tensor, geometry: Correlation) -> Result<Tensor> {
+        let x = last_dimension_contiguous(x)?;
+        let activation = self.activation;
+        let weight = on_gpu_not_f64(&self.weight)?;
+        match &self.bias {
+            None => x.apply_op2(&weight, Depthwise(geometry, activation)),
+            Some(bias) => {
+                let bias = on_gpu_not_f64(bias)?;
+                x.apply_op3(&weight, &bias, DepthwiseWithBias(geometry, activation))
+            }
+        }
+    }
+}
+
+/// Whether the GPU's kernels of an operation are for channels-first tensors alone.
+#[cfg(feature = "cuda")]
+fn needs_transposition(geometry: &Correlation, x: &Tensor) -> bool {
+    x.device().is_cuda()
+        && geometry.layout == Conv1dLayout::Blh
+        && geometry.taps > crate::cuda::depthwise::SHORT_TAPS
+}
+
+#[cfg(not(feature = "cuda"))]
+fn needs_transposition(_: &Correlation, _: &Tensor) -> bool {
+    false
+}
+
+/// A parameter in f32 where it is f64 on a GPU, whose kernels sum in f32.
+fn on_gpu_not_f64(parameter: &Tensor) -> Result<Tensor> {
+    match (parameter.device().is_cuda(), parameter.dtype()) {
+        (true, DType::F64) => parameter.to_dtype(DType::F32),
+        _ => Ok(parameter.clone()),
     }
 }
 

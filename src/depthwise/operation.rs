@@ -1,24 +1,18 @@
 //! The short convolution as candle operations, with their gradients.
 
-use super::{last_dimension_contiguous, Correlation};
+use super::gradients::gradients;
+use super::{Activation, Correlation};
 use crate::cpu::depthwise as cpu;
 use crate::Error;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, MetalStorage, Result, Shape, Tensor, D,
+    CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, MetalStorage, Result, Shape, Tensor,
 };
 
 /// `(x, weight) → y`
-pub(super) struct Depthwise(pub Correlation);
+pub(super) struct Depthwise(pub Correlation, pub Activation);
 
 /// `(x, weight, bias) → y`
-pub(super) struct DepthwiseWithBias(pub Correlation);
-
-/// `(dy, weight) → dx`, for the forward operation that it holds.
-struct InputGradient(Correlation);
-
-/// `(x, dy) → (H, K + 1)`: the gradient of each tap and, in the last column, of
-/// the bias, in the dtype of the sums; for the forward operation that it holds.
-struct ParameterGradients(Correlation);
+pub(super) struct DepthwiseWithBias(pub Correlation, pub Activation);
 
 impl CustomOp2 for Depthwise {
     fn name(&self) -> &'static str {
@@ -32,18 +26,20 @@ impl CustomOp2 for Depthwise {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let y = cpu::correlate(&self.0, (x, x_layout), (weight, weight_layout), None)?;
+        let (x, weight) = ((x, x_layout), (weight, weight_layout));
+        let y = cpu::correlate(&self.0, x, weight, None, self.1)?;
         Ok((y, self.0.output_shape().into()))
     }
 
     fn cuda_fwd(
         &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        not_on("CUDA")
+        let (x, weight) = ((x, x_layout), (weight, weight_layout));
+        on_cuda(&self.0, x, weight, None, self.1)
     }
 
     fn metal_fwd(
@@ -63,7 +59,7 @@ impl CustomOp2 for Depthwise {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradients = gradients(&self.0, x, weight, None, dy)?;
+        let gradients = gradients(&self.0, self.1, x, weight, None, dy)?;
         Ok((gradients.x, gradients.weight))
     }
 }
@@ -82,21 +78,22 @@ impl CustomOp3 for DepthwiseWithBias {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let bias = Some((bias, bias_layout));
-        let y = cpu::correlate(&self.0, (x, x_layout), (weight, weight_layout), bias)?;
+        let (x, weight) = ((x, x_layout), (weight, weight_layout));
+        let y = cpu::correlate(&self.0, x, weight, Some((bias, bias_layout)), self.1)?;
         Ok((y, self.0.output_shape().into()))
     }
 
     fn cuda_fwd(
         &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        not_on("CUDA")
+        let (x, weight) = ((x, x_layout), (weight, weight_layout));
+        on_cuda(&self.0, x, weight, Some((bias, bias_layout)), self.1)
     }
 
     fn metal_fwd(
@@ -119,90 +116,36 @@ impl CustomOp3 for DepthwiseWithBias {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradients = gradients(&self.0, x, weight, Some(bias), dy)?;
+        let gradients = gradients(&self.0, self.1, x, weight, Some(bias), dy)?;
         Ok((gradients.x, gradients.weight, gradients.bias))
     }
 }
 
-struct Gradients {
-    x: Option<Tensor>,
-    weight: Option<Tensor>,
-    bias: Option<Tensor>,
+type OnCuda<'a> = (&'a CudaStorage, &'a Layout);
+
+#[cfg(feature = "cuda")]
+fn on_cuda(
+    geometry: &Correlation,
+    x: OnCuda,
+    weight: OnCuda,
+    bias: Option<OnCuda>,
+    activation: Activation,
+) -> Result<(CudaStorage, Shape)> {
+    use crate::cuda::depthwise::{correlate, TapOrder};
+    let y = correlate(geometry, x, weight, bias, activation, TapOrder::AsGiven)?;
+    Ok((y, geometry.output_shape().into()))
 }
 
-/// The gradients of those arguments that are tracked.
-fn gradients(
-    forward: &Correlation,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    dy: &Tensor,
-) -> Result<Gradients> {
-    let dy = last_dimension_contiguous(dy)?;
-    let dx = match x.track_op() {
-        true => Some(dy.apply_op2_no_bwd(weight, &InputGradient(*forward))?),
-        false => None,
-    };
-    let bias = bias.filter(|bias| bias.track_op());
-    let (mut dweight, mut dbias) = (None, None);
-    if weight.track_op() || bias.is_some() {
-        let sums = x.apply_op2_no_bwd(&dy, &ParameterGradients(*forward))?;
-        if weight.track_op() {
-            let taps = sums.narrow(D::Minus1, 0, forward.taps)?;
-            dweight = Some(
-                taps.to_dtype(weight.dtype())?
-                    .contiguous()?
-                    .reshape(weight.shape())?,
-            );
-        }
-        if let Some(bias) = bias {
-            let sums = sums.narrow(D::Minus1, forward.taps, 1)?;
-            dbias = Some(
-                sums.to_dtype(bias.dtype())?
-                    .contiguous()?
-                    .reshape(bias.shape())?,
-            );
-        }
-    }
-    Ok(Gradients {
-        x: dx,
-        weight: dweight,
-        bias: dbias,
-    })
-}
-
-impl CustomOp2 for InputGradient {
-    fn name(&self) -> &'static str {
-        "input gradient of the depthwise convolution"
-    }
-
-    fn cpu_fwd(
-        &self,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let dx = cpu::input_gradient(&self.0, (dy, dy_layout), (weight, weight_layout))?;
-        Ok((dx, self.0.input_shape().into()))
-    }
-}
-
-impl CustomOp2 for ParameterGradients {
-    fn name(&self) -> &'static str {
-        "parameter gradients of the depthwise convolution"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        dy: &CpuStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let sums = cpu::parameter_gradients(&self.0, (x, x_layout), (dy, dy_layout))?;
-        Ok((sums, (self.0.channels, self.0.taps + 1).into()))
-    }
+/// Without the feature no tensor can be there.
+#[cfg(not(feature = "cuda"))]
+fn on_cuda(
+    _: &Correlation,
+    _: OnCuda,
+    _: OnCuda,
+    _: Option<OnCuda>,
+    _: Activation,
+) -> Result<(CudaStorage, Shape)> {
+    not_on("CUDA")
 }
 
 fn not_on<T>(device: &'static str) -> Result<T> {

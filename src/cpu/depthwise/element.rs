@@ -14,10 +14,21 @@ use std::ops::{Add, AddAssign, Mul};
 pub(crate) trait Accumulator:
     WithDType + Default + Add<Output = Self> + Mul<Output = Self> + AddAssign
 {
+    /// `z · sigmoid(z)`
+    fn silu(self) -> Self;
 }
 
-impl Accumulator for f32 {}
-impl Accumulator for f64 {}
+impl Accumulator for f32 {
+    fn silu(self) -> Self {
+        self / (1.0 + (-self).exp())
+    }
+}
+
+impl Accumulator for f64 {
+    fn silu(self) -> Self {
+        self / (1.0 + (-self).exp())
+    }
+}
 
 /// What a tensor holds.
 pub(crate) trait Element: WithDType {

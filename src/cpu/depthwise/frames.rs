@@ -2,9 +2,9 @@
 
 use super::element::Element;
 use super::recipe::FramesRecipe;
-use super::taps::{along_channels, vectorised};
+use super::taps::{activate, along_channels, vectorised};
 use super::view::View;
-use crate::depthwise::Correlation;
+use crate::depthwise::{Activation, Correlation};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -14,6 +14,7 @@ pub(super) fn correlate<T: Element>(
     x: &View<T>,
     weight: &[T::Accumulator],
     bias: &[T::Accumulator],
+    activation: Activation,
     y: &mut [T],
 ) {
     let recipe = FramesRecipe::new(c, T::IN_PLACE);
@@ -22,6 +23,7 @@ pub(super) fn correlate<T: Element>(
         x,
         weight: &transposed(weight, c.taps),
         bias,
+        activation,
         channels_a_block: recipe.channels_a_block,
     };
     let batch_length = c.output_length * c.channels;
@@ -64,6 +66,7 @@ struct Operation<'a, T: Element> {
     /// `(K, H)`
     weight: &'a [T::Accumulator],
     bias: &'a [T::Accumulator],
+    activation: Activation,
     channels_a_block: usize,
 }
 
@@ -103,9 +106,13 @@ impl<T: Element> Operation<'_, T> {
                     let y = &mut y[channels.clone()];
                     let x = |tap| x.get(i + tap);
                     match T::as_accumulators_mut(y) {
-                        Some(y) => along_channels(c.taps, weight, bias, x, y),
+                        Some(y) => {
+                            along_channels(c.taps, weight, bias, x, y);
+                            activate(self.activation, y);
+                        }
                         None => {
                             along_channels(c.taps, weight, bias, x, &mut scratch.y);
+                            activate(self.activation, &mut scratch.y);
                             T::round(&scratch.y, y);
                         }
                     }

@@ -13,7 +13,7 @@ mod rows;
 mod taps;
 mod view;
 
-use crate::depthwise::{Conv1dLayout, Correlation};
+use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 use crate::Error;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, WithDType};
@@ -24,7 +24,7 @@ use view::View;
 /// A tensor's storage, with where in it the tensor lies.
 pub(crate) type Operand<'a> = (&'a CpuStorage, &'a Layout);
 
-/// The output of a correlation, contiguous, in the dtype of `x`.
+/// The output of a correlation and its activation, contiguous, in the dtype of `x`.
 ///
 /// `weight` holds `channels × taps` numbers, `bias` one for each channel. The
 /// last dimension of `x` must be contiguous.
@@ -33,12 +33,14 @@ pub(crate) fn correlate(
     x: Operand,
     weight: Operand,
     bias: Option<Operand>,
+    activation: Activation,
 ) -> Result<CpuStorage> {
+    let order = Order::AsGiven;
     match x.0.dtype() {
-        DType::F32 => correlate_typed::<f32>(geometry, x, weight, bias, Order::AsGiven),
-        DType::F16 => correlate_typed::<f16>(geometry, x, weight, bias, Order::AsGiven),
-        DType::BF16 => correlate_typed::<bf16>(geometry, x, weight, bias, Order::AsGiven),
-        DType::F64 => correlate_typed::<f64>(geometry, x, weight, bias, Order::AsGiven),
+        DType::F32 => correlate_typed::<f32>(geometry, x, weight, bias, activation, order),
+        DType::F16 => correlate_typed::<f16>(geometry, x, weight, bias, activation, order),
+        DType::BF16 => correlate_typed::<bf16>(geometry, x, weight, bias, activation, order),
+        DType::F64 => correlate_typed::<f64>(geometry, x, weight, bias, activation, order),
         got => Err(unsupported("x", got)),
     }
 }
@@ -50,11 +52,12 @@ pub(crate) fn input_gradient(
     weight: Operand,
 ) -> Result<CpuStorage> {
     let geometry = &forward.transposed();
+    let (activation, order) = (Activation::None, Order::Reversed);
     match dy.0.dtype() {
-        DType::F32 => correlate_typed::<f32>(geometry, dy, weight, None, Order::Reversed),
-        DType::F16 => correlate_typed::<f16>(geometry, dy, weight, None, Order::Reversed),
-        DType::BF16 => correlate_typed::<bf16>(geometry, dy, weight, None, Order::Reversed),
-        DType::F64 => correlate_typed::<f64>(geometry, dy, weight, None, Order::Reversed),
+        DType::F32 => correlate_typed::<f32>(geometry, dy, weight, None, activation, order),
+        DType::F16 => correlate_typed::<f16>(geometry, dy, weight, None, activation, order),
+        DType::BF16 => correlate_typed::<bf16>(geometry, dy, weight, None, activation, order),
+        DType::F64 => correlate_typed::<f64>(geometry, dy, weight, None, activation, order),
         got => Err(unsupported("dy", got)),
     }
 }
@@ -71,6 +74,7 @@ fn correlate_typed<T: Element>(
     x: Operand,
     weight: Operand,
     bias: Option<Operand>,
+    activation: Activation,
     order: Order,
 ) -> Result<CpuStorage> {
     let mut weight = parameters::<T>(weight, "weight")?;
@@ -88,8 +92,10 @@ fn correlate_typed<T: Element>(
     let mut y = T::zeros(dim0 * dim1 * dim2)?;
     if !y.is_empty() {
         match geometry.layout {
-            Conv1dLayout::Bhl => rows::correlate(geometry, &x, &weight, &bias, &mut y),
-            Conv1dLayout::Blh => frames::correlate(geometry, &x, &weight, &bias, &mut y),
+            Conv1dLayout::Bhl => rows::correlate(geometry, &x, &weight, &bias, activation, &mut y),
+            Conv1dLayout::Blh => {
+                frames::correlate(geometry, &x, &weight, &bias, activation, &mut y)
+            }
         }
     }
     Ok(T::to_cpu_storage_owned(y))

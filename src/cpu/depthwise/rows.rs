@@ -2,9 +2,9 @@
 
 use super::element::Element;
 use super::recipe::{blocks, RowsRecipe};
-use super::taps::{along_samples, vectorised};
+use super::taps::{activate, along_samples, vectorised};
 use super::view::View;
-use crate::depthwise::Correlation;
+use crate::depthwise::{Activation, Correlation};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -14,6 +14,7 @@ pub(super) fn correlate<T: Element>(
     x: &View<T>,
     weight: &[T::Accumulator],
     bias: &[T::Accumulator],
+    activation: Activation,
     y: &mut [T],
 ) {
     let recipe = RowsRecipe::new(c);
@@ -25,6 +26,7 @@ pub(super) fn correlate<T: Element>(
             x: x.line(batch, channel),
             weight: &weight[channel * c.taps..][..c.taps],
             bias: bias[channel],
+            activation,
         };
         row.correlate(start..start + y.len(), recipe.outputs_a_block, scratch, y);
     };
@@ -75,6 +77,7 @@ struct Row<'a, T: Element> {
     x: &'a [T],
     weight: &'a [T::Accumulator],
     bias: T::Accumulator,
+    activation: Activation,
 }
 
 impl<T: Element> Row<'_, T> {
@@ -91,10 +94,14 @@ impl<T: Element> Row<'_, T> {
             let y = &mut y[block.start - first..block.end - first];
             let x = stretch(self.geometry, self.x, &block, &mut scratch.x);
             match T::as_accumulators_mut(y) {
-                Some(y) => vectorised(|| along_samples(self.weight, self.bias, x, y)),
+                Some(y) => {
+                    vectorised(|| along_samples(self.weight, self.bias, x, y));
+                    activate(self.activation, y);
+                }
                 None => {
                     scratch.y.resize(y.len(), T::Accumulator::default());
                     vectorised(|| along_samples(self.weight, self.bias, x, &mut scratch.y));
+                    activate(self.activation, &mut scratch.y);
                     T::round(&scratch.y, y);
                 }
             }

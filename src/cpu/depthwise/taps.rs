@@ -4,6 +4,7 @@
 //! a result does not depend on how the work is cut.
 
 use super::element::Accumulator;
+use crate::depthwise::Activation;
 
 /// Runs `work` compiled for the widest vector instructions of this processor.
 /// Only what is inlined into it profits: hence `#[inline(always)]` below.
@@ -89,6 +90,15 @@ fn channels_pass<'a, A: Accumulator, const K: usize>(
             sum += weight[j][h] * x[j][h];
         }
         y[h] = sum;
+    }
+}
+
+/// Applies the activation to finished sums.
+#[inline(always)]
+pub(super) fn activate<A: Accumulator>(activation: Activation, sums: &mut [A]) {
+    match activation {
+        Activation::None => {}
+        Activation::Silu => sums.iter_mut().for_each(|sum| *sum = sum.silu()),
     }
 }
 

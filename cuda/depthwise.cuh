@@ -1,0 +1,270 @@
+// What the kernels of the short depthwise convolution share: their arguments,
+// the conversion of elements, and accesses of 16 bytes that respect the ends of a row.
+//
+//     y[b, h, t] = bias[h] + sum over j of weight[h, j] * x[b, h, t + j - left]
+//
+// with x zero outside of its samples. Products are summed in f32, taps in ascending order.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <stdint.h>
+
+// A tensor of three dimensions whose last one is contiguous; strides in elements.
+struct Signal {
+    const void *data;
+    long long batch_stride, line_stride; // a line: a row of samples, or the channels of a frame
+};
+
+// Weight (H, K) or bias (H,), strided; `kind` as in `read`.
+struct Parameter {
+    const void *data; // null: there is none
+    long long channel_stride, tap_stride;
+    int kind;
+};
+
+struct Correlation {
+    Signal x;
+    void *y; // contiguous
+    Parameter weight, bias;
+    int batch, channels, input_length, output_length, taps, left;
+    int silu;          // whether y = z * sigmoid(z) of the sum z is wanted
+    int piece_length;  // outputs that one thread (frames) or one block (long kernels) makes
+};
+
+// The gradients of a correlation of the same names, for 0 <= left < taps.
+struct Gradient {
+    Signal x, dy;
+    void *dx;       // contiguous; null: not wanted
+    float *pieces;  // (pieces, channels, taps + 1), the last column for the bias; null: not wanted
+    Parameter weight, bias;
+    int batch, channels, input_length, output_length, taps, left;
+    int vectors_a_row; // of dx, where it is cut into vectors
+    int piece_length;  // frames of dx that one thread makes
+};
+
+// Kernels are for exactly K taps or, where K = MANY_TAPS, for at most so many.
+constexpr int MANY_TAPS = 16;
+
+// One element of a parameter.
+__device__ inline float read(const Parameter &p, int channel, int tap)
+{
+    const long long at = channel * p.channel_stride + tap * p.tap_stride;
+    switch (p.kind) {
+    case 0: return static_cast<const float *>(p.data)[at];
+    case 1: return __half2float(static_cast<const __half *>(p.data)[at]);
+    default: return __bfloat162float(static_cast<const __nv_bfloat16 *>(p.data)[at]);
+    }
+}
+
+template <class T, int K>
+__device__ inline void copy_taps(const void *data, long long at, long long stride, int count, float (&taps)[K])
+{
+    const T *next = static_cast<const T *>(data) + at;
+#pragma unroll
+    for (int j = 0; j < K; j++, next += stride) taps[j] = j < count ? static_cast<float>(*next) : 0.0f;
+}
+
+// The first `count` of at most K taps of a channel; zeros behind them.
+template <int K> __device__ inline void read_taps(const Parameter &p, int channel, int count, float (&taps)[K])
+{
+    const long long at = channel * p.channel_stride;
+    switch (p.kind) {
+    case 0: return copy_taps<float, K>(p.data, at, p.tap_stride, count, taps);
+    case 1: return copy_taps<__half, K>(p.data, at, p.tap_stride, count, taps);
+    default: return copy_taps<__nv_bfloat16, K>(p.data, at, p.tap_stride, count, taps);
+    }
+}
+
+__device__ inline float read_bias(const Parameter &p, int channel)
+{
+    return p.data ? read(p, channel, 0) : 0.0f;
+}
+
+// An element type: PER_WORD of them in each 32-bit word.
+template <class T> struct Element;
+
+template <> struct Element<float> {
+    static constexpr int PER_WORD = 1;
+    static __device__ float unpack(uint32_t word, int) { return __uint_as_float(word); }
+    static __device__ uint32_t pack(const float *values) { return __float_as_uint(values[0]); }
+    static __device__ float round(float value) { return value; }
+    static __device__ uint32_t bits(const float *at) { return __float_as_uint(__ldg(at)); }
+    static __device__ void put(float *at, uint32_t word, int) { *at = __uint_as_float(word); }
+};
+
+// What both types of 16 bits share.
+template <class T> struct Half {
+    static constexpr int PER_WORD = 2;
+    static __device__ uint32_t bits(const T *at)
+    {
+        return __ldg(reinterpret_cast<const unsigned short *>(at));
+    }
+    static __device__ void put(T *at, uint32_t word, int index)
+    {
+        *reinterpret_cast<unsigned short *>(at) = static_cast<unsigned short>(word >> (16 * index));
+    }
+};
+
+template <> struct Element<__nv_bfloat16> : Half<__nv_bfloat16> {
+    static constexpr bool BFLOAT = true;
+    static __device__ float unpack(uint32_t word, int index)
+    {
+        return __uint_as_float(index ? word & 0xFFFF0000u : word << 16);
+    }
+    static __device__ uint32_t pack(const float *values)
+    {
+        const __nv_bfloat162 pair = __floats2bfloat162_rn(values[0], values[1]);
+        return *reinterpret_cast<const uint32_t *>(&pair);
+    }
+};
+
+template <> struct Element<__half> : Half<__half> {
+    static constexpr bool BFLOAT = false;
+    static __device__ float unpack(uint32_t word, int index)
+    {
+        const __half2 pair = *reinterpret_cast<const __half2 *>(&word);
+        return index ? __high2float(pair) : __low2float(pair);
+    }
+    static __device__ uint32_t pack(const float *values)
+    {
+        const __half2 pair = __floats2half2_rn(values[0], values[1]);
+        return *reinterpret_cast<const uint32_t *>(&pair);
+    }
+};
+
+// Elements in 16 bytes.
+template <class T> constexpr int VECTOR = 16 / sizeof(T);
+
+// How many elements an address lies behind a multiple of 16 bytes.
+template <class T> __device__ inline int misalignment(const T *at)
+{
+    return static_cast<int>(reinterpret_cast<uintptr_t>(at) / sizeof(T)) & (VECTOR<T> - 1);
+}
+
+// Whether a vector at `position`, a multiple of 16 bytes from its neighbours, lies partly beyond the row.
+template <class T> __device__ inline bool is_partial(int position, int length)
+{
+    constexpr int V = VECTOR<T>;
+    return (position < 0 && position > -V) || (position < length && position > length - V);
+}
+
+// The elements of such a vector that lie inside the row; zeros for the others.
+template <class T>
+__device__ inline void load_partial(const T *row, int position, int length, uint32_t *words)
+{
+    constexpr int V = VECTOR<T>, P = Element<T>::PER_WORD;
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        if (position + i >= 0 && position + i < length) {
+            words[i / P] |= Element<T>::bits(row + (position + i)) << (16 * (i % P));
+        }
+    }
+}
+
+// Stores 16 bytes at `row + position`, an address divisible by 16, without what lies beyond the row.
+// `ragged`: whether any vector of the row can lie partly beyond it.
+template <class T>
+__device__ inline void store_vector(T *row, int position, int length, bool ragged, const uint32_t (&words)[4])
+{
+    constexpr int V = VECTOR<T>, P = Element<T>::PER_WORD;
+    if (position >= 0 && position <= length - V) {
+        __stcs(reinterpret_cast<uint4 *>(row + position), make_uint4(words[0], words[1], words[2], words[3]));
+    } else if (ragged && is_partial<T>(position, length)) {
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            if (position + i >= 0 && position + i < length) {
+                Element<T>::put(row + (position + i), words[i / P], i % P);
+            }
+        }
+    }
+}
+
+// Drops the first `shift` elements, fewer than a vector holds; the same for all threads of a row.
+template <class T, int COUNT> __device__ inline void drop(uint32_t (&words)[COUNT], int shift)
+{
+    constexpr int P = Element<T>::PER_WORD;
+    if (shift & (2 * P)) {
+#pragma unroll
+        for (int i = 0; i + 2 < COUNT; i++) words[i] = words[i + 2];
+    }
+    if (shift & P) {
+#pragma unroll
+        for (int i = 0; i + 1 < COUNT; i++) words[i] = words[i + 1];
+    }
+    if (P == 2 && (shift & 1)) {
+#pragma unroll
+        for (int i = 0; i + 1 < COUNT; i++) words[i] = __byte_perm(words[i], words[i + 1], 0x5432);
+    }
+}
+
+// Any shift, found at run time.
+constexpr int ANY_SHIFT = -1;
+
+// The shift of a window that starts `offset` elements behind a vector.
+template <class T, int OFFSET> constexpr int SHIFT_OF = OFFSET & (VECTOR<T> - 1);
+
+// NEEDED elements of a row from `start` on; zeros beyond the row. Whole vectors are loaded, of which
+// the first `shift` elements are not needed. With a SHIFT known at compile time the row has to
+// begin at a multiple of 16 bytes and to hold whole vectors, and `start` to be SHIFT elements behind
+// a vector. Otherwise anything goes.
+template <class T, int NEEDED, int SHIFT = ANY_SHIFT> struct Window {
+    static constexpr int V = VECTOR<T>, KNOWN = SHIFT < 0 ? 0 : SHIFT, MOST = SHIFT < 0 ? V - 1 : SHIFT;
+    static constexpr int VECTORS = (NEEDED + MOST + V - 1) / V;
+    uint32_t words[4 * VECTORS];
+
+    // `misaligned` is the misalignment of `row`.
+    __device__ void load(const T *row, int start, int length, int misaligned)
+    {
+        const int shift = SHIFT < 0 ? (misaligned + start) & (V - 1) : SHIFT;
+        const int first = start - shift;
+        const uint4 *const at = reinterpret_cast<const uint4 *>(row + first);
+        const unsigned whole = max(length - V + 1, 0); // positions where a whole vector fits
+#pragma unroll
+        for (int i = 0; i < VECTORS; i++) {
+            uint4 vector = make_uint4(0, 0, 0, 0);
+            // The last one is needed for some shifts only.
+            const bool needed = SHIFT >= 0 || (i + 1) * V <= NEEDED || i * V < NEEDED + shift;
+            if (needed && static_cast<unsigned>(first + i * V) < whole) vector = __ldg(at + i);
+            words[4 * i] = vector.x, words[4 * i + 1] = vector.y;
+            words[4 * i + 2] = vector.z, words[4 * i + 3] = vector.w;
+        }
+        if (SHIFT < 0 && ((misaligned | length) & (V - 1))) {
+#pragma unroll
+            for (int i = 0; i < VECTORS; i++) {
+                if (is_partial<T>(first + i * V, length)) load_partial(row, first + i * V, length, words + 4 * i);
+            }
+        }
+    }
+
+    // To be called once, after `load`: apart, so that several loads are under way first.
+    __device__ void align(int start, int misaligned)
+    {
+        if (SHIFT < 0) drop<T>(words, (misaligned + start) & (V - 1));
+    }
+
+    __device__ float operator[](int i) const
+    {
+        constexpr int P = Element<T>::PER_WORD;
+        return Element<T>::unpack(words[(i + KNOWN) / P], (i + KNOWN) % P);
+    }
+};
+
+template <class T> __device__ inline void pack_vector(const float *values, uint32_t (&words)[4])
+{
+    constexpr int P = Element<T>::PER_WORD;
+#pragma unroll
+    for (int k = 0; k < 4; k++) words[k] = Element<T>::pack(values + P * k);
+}
+
+// Accurate where T holds more than an approximation gives.
+template <class T> __device__ inline float sigmoid(float z)
+{
+    return sizeof(T) == 4 ? 1.0f / (1.0f + expf(-z)) : __fdividef(1.0f, 1.0f + __expf(-z));
+}
+
+// z * sigmoid(z)
+template <class T> __device__ inline float silu(float z)
+{
+    return z * sigmoid<T>(z);
+}

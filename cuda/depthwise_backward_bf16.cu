@@ -1,0 +1,3 @@
+#include "depthwise_backward.cuh"
+
+DEPTHWISE_BACKWARD(__nv_bfloat16, bf16)

@@ -1,0 +1,3 @@
+#include "depthwise_forward.cuh"
+
+DEPTHWISE_FORWARD(__half, f16)

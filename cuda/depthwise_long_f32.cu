@@ -1,0 +1,3 @@
+#include "depthwise_many_taps.cuh"
+
+DEPTHWISE_LONG(float, f32)

@@ -1,0 +1,219 @@
+// The short convolution of channels-first tensors of 16-bit elements with up to 128 taps, on
+// the tensor cores.
+//
+// A channel's convolution is a product with a Toeplitz matrix: 32 outputs of a segment of a
+// row take the 32 + taps - 1 samples from their first one's on,
+//
+//     y[t + n] = sum over p of x[t + p - left] * weight[p - n].
+//
+// A warp makes 512 outputs of a row at a time: 16 rows of the A operand, which start 32 samples
+// apart, by the 32 columns of B. The samples pass through shared memory, from where `ldmatrix`
+// reads the overlapping rows. A tile of B that starts at sample 16 kt and output 8 nt depends on
+// d = 2 kt - nt alone, and its second register is the first one of tile d + 1: so the whole
+// matrix is a register for each d, kept over all rows of the channel that a warp takes.
+//
+// Weights that are not of the elements' type are split into two terms of it, which keeps their
+// precision. A product with a zero of the matrix would spread NaN and infinity to outputs that
+// do not read them: where an output is not finite, all of the step are summed one by one.
+#pragma once
+
+#include "depthwise.cuh"
+
+template <class T>
+__device__ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    if constexpr (sizeof(T) == 2 && Element<T>::BFLOAT) {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    } else {
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    }
+}
+
+// Word i of lane t of four neighbouring lanes becomes word t of lane i.
+__device__ inline void transpose_quad(uint32_t (&words)[4])
+{
+    const bool upper = threadIdx.x & 2, odd = threadIdx.x & 1;
+    const uint32_t a = __shfl_xor_sync(0xFFFFFFFFu, upper ? words[0] : words[2], 2);
+    const uint32_t b = __shfl_xor_sync(0xFFFFFFFFu, upper ? words[1] : words[3], 2);
+    words[0] = upper ? a : words[0], words[1] = upper ? b : words[1];
+    words[2] = upper ? words[2] : a, words[3] = upper ? words[3] : b;
+    const uint32_t e = __shfl_xor_sync(0xFFFFFFFFu, odd ? words[0] : words[1], 1);
+    const uint32_t f = __shfl_xor_sync(0xFFFFFFFFu, odd ? words[2] : words[3], 1);
+    words[0] = odd ? e : words[0], words[1] = odd ? words[1] : e;
+    words[2] = odd ? f : words[2], words[3] = odd ? words[3] : f;
+}
+
+// The channel's taps over a power of two, so that the largest is of the order of 1: none leaves
+// the range of f16.
+__device__ inline float power_of_two_near(float largest)
+{
+    const uint32_t exponent = __float_as_uint(largest) & 0x7F800000u;
+    // Neither it nor its inverse may be beyond the range of f32.
+    return exponent == 0 || exponent >= 0x7E000000u ? 1.0f : __uint_as_float(exponent);
+}
+
+// Four 8 by 8 matrices of 16-bit elements, whose rows lane i % 8 of each eight lanes points to.
+__device__ inline void load_matrices(uint32_t (&a)[4], const uint4 *row)
+{
+    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+                 : "r"(at)
+                 : "memory");
+}
+
+constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time
+constexpr int TOEPLITZ_WARPS = 4;     // of a block
+
+// Threads: 32 lanes, y over warps. Blocks: x over channels, y over parts of the channel's work.
+// At most TAPS taps.
+template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(const Correlation &c)
+{
+    static_assert(sizeof(T) == 2 && TAPS % 32 == 0);
+    constexpr int STEPS = (TAPS + 32) / 16; // of 16 samples, that 32 outputs read
+    constexpr int LAST = (TAPS + 6) / 8;    // tiles d from -1 to LAST are not all zero
+    constexpr int TERMS = SPLIT ? 2 : 1;
+    constexpr int UNITS = (TOEPLITZ_OUTPUTS + TAPS) / 8; // of 8 samples, that all outputs read
+    constexpr int LOADS = (UNITS + 31) / 32;
+    // Unit i at i + i / 4: units 4 apart, as `ldmatrix` reads them, lie in different banks.
+    __shared__ uint4 shared[TOEPLITZ_WARPS][UNITS + UNITS / 4];
+    uint4 *const units = shared[threadIdx.y];
+    const int channel = blockIdx.x, lane = threadIdx.x, g = lane >> 2, t = lane & 3;
+
+    // The warp's items: tiles of rows, one after the other.
+    const int misaligned_most = c.output_length % VECTOR<T> ? VECTOR<T> - 1 : 0;
+    const int tiles_a_row = (c.output_length + misaligned_most + TOEPLITZ_OUTPUTS - 1) / TOEPLITZ_OUTPUTS;
+    const long long items = static_cast<long long>(c.batch) * tiles_a_row;
+    const long long part = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y, parts = gridDim.y * blockDim.y;
+    const long long item = items * part / parts;
+    int left_over = static_cast<int>(items * (part + 1) / parts - item);
+    int batch = static_cast<int>(item / tiles_a_row), tile = static_cast<int>(item % tiles_a_row);
+    if (left_over == 0) return;
+
+    // The taps, with zeros around them that the matrix reads as well, where the samples will be.
+    float *const taps = reinterpret_cast<float *>(units);
+    constexpr int BEFORE = 16, STAGED = 8 * (LAST + 1) + 8 + BEFORE;
+    static_assert(STAGED <= 4 * (UNITS + UNITS / 4));
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < (STAGED + 31) / 32; i++) {
+        const int at = lane + 32 * i, tap = at - BEFORE;
+        const float weight = tap >= 0 && tap < c.taps ? read(c.weight, channel, tap) : 0.0f;
+        largest = fmaxf(largest, fabsf(weight));
+        if (at < STAGED) taps[at] = weight;
+    }
+    float scale = 1.0f;
+    if (SPLIT) {
+#pragma unroll
+        for (int distance = 16; distance; distance >>= 1) {
+            largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
+        }
+        scale = power_of_two_near(largest);
+    }
+    __syncwarp();
+    // matrix[term][d + 1]: weight[8 d + k - n] at k = 2 t and 2 t + 1, n = g.
+    uint32_t matrix[TERMS][LAST + 3];
+    const float inverse = 1.0f / scale; // exact
+#pragma unroll
+    for (int d = -1; d <= LAST + 1; d++) {
+        float pair[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++) pair[i] = taps[BEFORE + 8 * d + 2 * t + i - g] * inverse;
+        matrix[0][d + 1] = Element<T>::pack(pair);
+        if (SPLIT) {
+#pragma unroll
+            for (int i = 0; i < 2; i++) pair[i] -= Element<T>::unpack(matrix[0][d + 1], i);
+            matrix[TERMS - 1][d + 1] = Element<T>::pack(pair);
+        }
+    }
+    const float bias = read_bias(c.bias, channel);
+
+    const T *const x_rows = static_cast<const T *>(c.x.data) + channel * c.x.line_stride;
+    Window<T, 8> next[LOADS];
+    const T *next_x;
+    T *next_y;
+    int next_t, next_misaligned;
+    const auto start_load = [&] {
+        next_x = x_rows + batch * c.x.batch_stride;
+        next_y = static_cast<T *>(c.y) + (static_cast<long long>(batch) * c.channels + channel) * c.output_length;
+        next_t = tile * TOEPLITZ_OUTPUTS - misalignment(next_y);
+        next_misaligned = misalignment(next_x);
+#pragma unroll
+        for (int i = 0; i < LOADS; i++) {
+            const int unit = lane + 32 * i;
+            if (unit < UNITS) next[i].load(next_x, next_t - c.left + 8 * unit, c.input_length, next_misaligned);
+        }
+        if (++tile == tiles_a_row) tile = 0, batch++;
+    };
+    start_load();
+    for (; left_over > 0; left_over--) {
+        const T *const x = next_x;
+        T *const y = next_y;
+        const int first = next_t;
+        __syncwarp();
+#pragma unroll
+        for (int i = 0; i < LOADS; i++) {
+            const int unit = lane + 32 * i;
+            next[i].align(first - c.left, next_misaligned);
+            const uint32_t *words = next[i].words;
+            if (unit < UNITS) units[unit + unit / 4] = make_uint4(words[0], words[1], words[2], words[3]);
+        }
+        __syncwarp();
+        if (left_over > 1) start_load();
+
+        float sums[4][4] = {};
+#pragma unroll
+        for (int kt = 0; kt < STEPS; kt++) {
+            uint32_t samples[4];
+            const int row = (lane & 7) + (lane & 8), unit = 2 * kt + (lane >> 4);
+            load_matrices(samples, units + 5 * row + unit + unit / 4);
+#pragma unroll
+            for (int term = 0; term < TERMS; term++) {
+#pragma unroll
+                for (int nt = 0; nt < 4; nt++) {
+                    const int d = 2 * kt - nt;
+                    if (d < -1 || d > LAST) continue;
+                    multiply_add<T>(sums[nt], samples, matrix[term][d + 1], matrix[term][d + 2]);
+                }
+            }
+        }
+
+        float finite = 0.0f; // NaN where a sum is not finite
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
+            finite = fmaf(sums[i / 4][i % 4], 0.0f, finite);
+        }
+        if (__any_sync(0xFFFFFFFFu, finite != 0.0f)) {
+#pragma unroll 1
+            for (int i = 0; i < 16; i++) {
+                // Columns 2 t and 2 t + 1 of rows g and g + 8.
+                const int start = first + 32 * (g + 8 * (i % 4 / 2)) + 8 * (i / 4) + 2 * t + i % 2 - c.left;
+                float sum = bias;
+                for (int j = 0; j < c.taps; j++) {
+                    const int at = start + j;
+                    const uint32_t bits = at >= 0 && at < c.input_length ? Element<T>::bits(x + at) : 0;
+                    sum = fmaf(read(c.weight, channel, j), Element<T>::unpack(bits, 0), sum);
+                }
+#pragma unroll
+                for (int k = 0; k < 16; k++) sums[k / 4][k % 4] = k == i ? sum : sums[k / 4][k % 4];
+            }
+        }
+        if (c.silu) {
+#pragma unroll
+            for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = silu<T>(sums[i / 4][i % 4]);
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint32_t words[4];
+#pragma unroll
+            for (int nt = 0; nt < 4; nt++) words[nt] = Element<T>::pack(&sums[nt][2 * i]);
+            transpose_quad(words);
+            store_vector(y, first + 32 * (g + 8 * i) + 8 * t, c.output_length, true, words);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The arguments of the short convolution's kernels, as `cuda/depthwise.cuh` declares them.
+
+use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
+
+/// A tensor of three dimensions whose last one is contiguous.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Signal {
+    /// Address of the first element.
+    pub data: u64,
+    /// Strides in elements.
+    pub batch_stride: i64,
+    pub line_stride: i64,
+}
+
+/// A weight, `(H, K)`, or a bias, `(H,)`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Parameter {
+    /// Address of the first element; 0: there is none.
+    pub data: u64,
+    /// Strides in elements.
+    pub channel_stride: i64,
+    pub tap_stride: i64,
+    /// The dtype, see `ElementType::kind`.
+    pub kind: i32,
+}
+
+impl Parameter {
+    pub const NONE: Self = Self {
+        data: 0,
+        channel_stride: 0,
+        tap_stride: 0,
+        kind: 0,
+    };
+}
+
+/// One launch of a correlation.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct CorrelationArguments {
+    pub x: Signal,
+    pub y: u64,
+    pub weight: Parameter,
+    pub bias: Parameter,
+    pub batch: i32,
+    pub channels: i32,
+    pub input_length: i32,
+    pub output_length: i32,
+    pub taps: i32,
+    pub left: i32,
+    pub silu: i32,
+    pub piece_length: i32,
+}
+
+/// One launch of the gradients.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct GradientArguments {
+    pub x: Signal,
+    pub dy: Signal,
+    /// 0: not wanted.
+    pub dx: u64,
+    /// 0: not wanted.
+    pub pieces: u64,
+    pub weight: Parameter,
+    pub bias: Parameter,
+    pub batch: i32,
+    pub channels: i32,
+    pub input_length: i32,
+    pub output_length: i32,
+    pub taps: i32,
+    pub left: i32,
+    pub vectors_a_row: i32,
+    pub piece_length: i32,
+}
+
+// SAFETY: C structures of integers, the same as the kernels' parameters.
+unsafe impl DeviceRepr for CorrelationArguments {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for GradientArguments {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    #[test]
+    fn the_layout_is_that_of_the_kernels() {
+        assert_eq!(offset_of!(CorrelationArguments, weight), 32);
+        assert_eq!(offset_of!(CorrelationArguments, bias), 64);
+        assert_eq!(offset_of!(CorrelationArguments, batch), 96);
+        assert_eq!(size_of::<CorrelationArguments>(), 128);
+        assert_eq!(offset_of!(GradientArguments, weight), 64);
+        assert_eq!(offset_of!(GradientArguments, batch), 128);
+        assert_eq!(size_of::<GradientArguments>(), 160);
+    }
+}

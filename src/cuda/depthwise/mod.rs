@@ -1,0 +1,24 @@
+//! The short convolution on a CUDA device.
+//!
+//! [`recipe`] chooses the kernel and its grid, [`forward`] and [`backward`] launch it. The
+//! kernels read their inputs in place and allocate only their outputs and the partial sums of
+//! a gradient; nothing is uploaded or waited for.
+
+#[cfg(feature = "cuda")]
+mod arguments;
+#[cfg(feature = "cuda")]
+mod backward;
+#[cfg(feature = "cuda")]
+mod forward;
+#[cfg(feature = "cuda")]
+mod operand;
+mod recipe;
+
+#[cfg(feature = "cuda")]
+pub(crate) use backward::{gradients, parameter_gradients};
+#[cfg(feature = "cuda")]
+pub(crate) use forward::correlate;
+#[cfg(feature = "cuda")]
+pub(crate) use operand::TapOrder;
+#[cfg(feature = "cuda")]
+pub(crate) use recipe::SHORT_TAPS;

@@ -1,0 +1,217 @@
+//! The gradients of the short convolution, for those arguments that are tracked.
+
+use super::operation::{Depthwise, DepthwiseWithBias};
+use super::{last_dimension_contiguous, Activation, Conv1dLayout, Correlation};
+use crate::cpu::depthwise as cpu;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, D};
+
+/// `(dy, weight) → dx`, for the forward operation that it holds.
+struct InputGradient(Correlation);
+
+/// `(x, dy) → (H, K + 1)`: the gradient of each tap and, in the last column, of
+/// the bias, in the dtype of the sums; for the forward operation that it holds.
+struct ParameterGradients(Correlation);
+
+pub(super) struct Gradients {
+    pub x: Option<Tensor>,
+    pub weight: Option<Tensor>,
+    pub bias: Option<Tensor>,
+}
+
+/// The gradients of those arguments that are tracked, each in the dtype and shape of its argument.
+pub(super) fn gradients(
+    forward: &Correlation,
+    activation: Activation,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    dy: &Tensor,
+) -> Result<Gradients> {
+    let dy = &last_dimension_contiguous(dy)?;
+    let bias_wanted = bias.is_some_and(Tensor::track_op);
+    let wanted = Wanted {
+        x: x.track_op(),
+        parameters: weight.track_op() || bias_wanted,
+    };
+    let (dx, sums) = match in_one_pass(forward, activation, x, weight, bias, dy, wanted)? {
+        Some(both) => both,
+        None => match activation {
+            Activation::None => linear(forward, x, weight, dy, wanted)?,
+            Activation::Silu => {
+                // Both in the dtype of the sums: dz is rounded nowhere.
+                let dtype = match x.dtype() {
+                    DType::F64 => DType::F64,
+                    _ => DType::F32,
+                };
+                let wide = x.to_dtype(dtype)?;
+                let z = match bias {
+                    None => wide.apply_op2_no_bwd(weight, &Depthwise(*forward, Activation::None)),
+                    Some(bias) => wide.apply_op3_no_bwd(
+                        weight,
+                        bias,
+                        &DepthwiseWithBias(*forward, Activation::None),
+                    ),
+                }?;
+                let dz = (dy.to_dtype(dtype)? * silu_slope(&z)?)?;
+                let (dx, sums) = linear(forward, &wide, weight, &dz, wanted)?;
+                (dx.map(|dx| dx.to_dtype(x.dtype())).transpose()?, sums)
+            }
+        },
+    };
+
+    // One or more columns of the sums, as the gradient of `of`.
+    let columns = |of: &Tensor, start: usize, count: usize| -> Result<Option<Tensor>> {
+        let Some(sums) = sums.as_ref().filter(|_| of.track_op()) else {
+            return Ok(None);
+        };
+        let columns = sums.narrow(D::Minus1, start, count)?;
+        let columns = columns.to_dtype(of.dtype())?.contiguous()?;
+        columns.reshape(of.shape()).map(Some)
+    };
+    Ok(Gradients {
+        x: dx,
+        weight: columns(weight, 0, forward.taps)?,
+        bias: match bias {
+            Some(bias) => columns(bias, forward.taps, 1)?,
+            None => None,
+        },
+    })
+}
+
+/// Which gradients to compute.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub x: bool,
+    pub parameters: bool,
+}
+
+/// The gradient of the input, and the sums of [`ParameterGradients`].
+type InputAndSums = (Option<Tensor>, Option<Tensor>);
+
+/// The derivative of `z · sigmoid(z)`: `s · (1 + z · (1 − s))` with `s = sigmoid(z)`.
+fn silu_slope(z: &Tensor) -> Result<Tensor> {
+    let s = (z.neg()?.exp()? + 1.0)?.recip()?;
+    let complement = s.affine(-1.0, 1.0)?;
+    &s * ((z * complement)? + 1.0)?
+}
+
+/// Without an activation, in two passes.
+fn linear(
+    forward: &Correlation,
+    x: &Tensor,
+    weight: &Tensor,
+    dz: &Tensor,
+    wanted: Wanted,
+) -> Result<InputAndSums> {
+    let dx = match wanted.x {
+        true => Some(dz.apply_op2_no_bwd(weight, &InputGradient(*forward))?),
+        false => None,
+    };
+    // The GPU's kernel of these sums is for channels-first tensors.
+    let transpose = x.device().is_cuda() && forward.layout == Conv1dLayout::Blh;
+    let sums = match (wanted.parameters, transpose) {
+        (true, false) => Some(x.apply_op2_no_bwd(dz, &ParameterGradients(*forward))?),
+        (true, true) => {
+            let (x, dz) = (x.transpose(1, 2)?, dz.transpose(1, 2)?);
+            let layout = Conv1dLayout::Bhl;
+            let operation = ParameterGradients(Correlation { layout, ..*forward });
+            Some(
+                x.contiguous()?
+                    .apply_op2_no_bwd(&dz.contiguous()?, &operation)?,
+            )
+        }
+        (false, _) => None,
+    };
+    Ok((dx, sums))
+}
+
+/// Both at once, with or without the activation, where a GPU kernel does that.
+#[cfg(feature = "cuda")]
+fn in_one_pass(
+    forward: &Correlation,
+    activation: Activation,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Result<Option<InputAndSums>> {
+    crate::cuda::depthwise::gradients(forward, activation, x, weight, bias, dy, wanted)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn in_one_pass(
+    _: &Correlation,
+    _: Activation,
+    _: &Tensor,
+    _: &Tensor,
+    _: Option<&Tensor>,
+    _: &Tensor,
+    _: Wanted,
+) -> Result<Option<InputAndSums>> {
+    Ok(None)
+}
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "input gradient of the depthwise convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        dy: &CpuStorage,
+        dy_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let dx = cpu::input_gradient(&self.0, (dy, dy_layout), (weight, weight_layout))?;
+        Ok((dx, self.0.input_shape().into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        dy: &CudaStorage,
+        dy_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        use crate::cuda::depthwise::{correlate, TapOrder};
+        let (dy, weight) = ((dy, dy_layout), (weight, weight_layout));
+        let (geometry, order) = (self.0.transposed(), TapOrder::Reversed);
+        let dx = correlate(&geometry, dy, weight, None, Activation::None, order)?;
+        Ok((dx, self.0.input_shape().into()))
+    }
+}
+
+impl CustomOp2 for ParameterGradients {
+    fn name(&self) -> &'static str {
+        "parameter gradients of the depthwise convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        dy: &CpuStorage,
+        dy_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sums = cpu::parameter_gradients(&self.0, (x, x_layout), (dy, dy_layout))?;
+        Ok((sums, (self.0.channels, self.0.taps + 1).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        dy: &CudaStorage,
+        dy_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, dy) = ((x, x_layout), (dy, dy_layout));
+        let sums = crate::cuda::depthwise::parameter_gradients(&self.0, x, dy)?;
+        Ok((sums, (self.0.channels, self.0.taps + 1).into()))
+    }
+}
