@@ -1,4 +1,4 @@
-// Kernels for rows of 4097 to 32768 samples; see block_rows.cuh.
+// Kernels for rows of 2049 to 32768 samples; see block_rows.cuh.
 #include "block_rows.cuh"
 
 // A block holds as many rows in flight as it is launched with groups of warps, 16 warps at most.
@@ -23,6 +23,7 @@
     KERNEL(block_rows_p##P##_f16_gated_whole, __half, true, true, Whole, A, R)                                        \
     KERNEL(block_rows_p##P##_f16_gated_general, __half, true, true, General, A, R)
 
+SIZE(4096, 4, 4)
 SIZE(8192, 8, 4)
 SIZE(16384, 16, 4)
 SIZE(32768, 16, 8)

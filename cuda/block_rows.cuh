@@ -1,6 +1,6 @@
 // Convolution of rows of P = A M samples, M = 256 R: one row on A R / 8 warps.
 //
-// n = X M + m with A values of X, and m = (16 X' + Y') R + j.
+// n = X M + m with A = 4, 8 or 16 values of X, and m = (16 X' + Y') R + j, R = 4 or 8.
 // 1. X pass: A-point DFTs over X by matrix products; lanes hold 8 neighbouring samples, so that a warp reads whole
 //    lines of A rows of M.
 // 2. The row kX of M points each goes through shared memory to one warp.
@@ -60,32 +60,48 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
     }
     DEVICE Word exchange() const { return shared_address(shared_memory + Size::TABLES + group.index * Size::EXCHANGE); }
 
-    // Where row kX holds unit `unit` of its real parts, column 0. Imaginary parts follow 2 M bytes later.
-    static DEVICE Word unit_address(Word base, int row, int unit)
-    {
-        return base + row * (4 * M) + ((unit ^ (row & 7) ^ ((unit >> 3) & 1)) << 4);
-    }
     static constexpr int COLUMN = 64 * R, IMAGINARY = 2 * M; // bytes
 
-    // The first of 8 neighbouring samples q of a lane in the X pass. A = 16: X = 2t + 8 (q & 1) (and X + 1, M samples
-    // later), units 2 member + q / 2 of 8 lanes g; A = 8: X = 2t, units 4 member + q.
+    // Where row kX holds unit `unit` of its real (part 0) or imaginary (part 1) parts, column 0.
+    static DEVICE Word unit_address(Word base, int row, int part, int unit)
+    {
+        // What the X pass writes at once are 8 rows, or for A = 4 both parts of 4 rows.
+        const int swizzle = (A == 4 ? row | part << 2 : row & 7) ^ ((unit >> 3) & 1);
+        return base + row * (4 * M) + part * IMAGINARY + ((unit ^ swizzle) << 4);
+    }
+
+    // The first of 8 neighbouring samples q of a lane in the X pass; the lane also takes X + 1, M samples later.
+    // A = 16: X = 2t + 8 (q & 1), unit 2 member + q / 2 of 8 lanes g. A = 8: X = 2t, unit 4 member + q.
+    // A = 4: X = 2 (t & 1), unit 8 member + 2 q + t / 2.
     static DEVICE int first_sample(const Place &p, int q)
     {
-        return A == 16 ? (2 * p.t + 8 * (q & 1)) * M + (16 * p.member + p.g + 8 * (q >> 1)) * 8
-                       : 2 * p.t * M + (32 * p.member + p.g + 8 * q) * 8;
+        if constexpr (A == 16)
+            return (2 * p.t + 8 * (q & 1)) * M + (16 * p.member + p.g + 8 * (q >> 1)) * 8;
+        else if constexpr (A == 8)
+            return 2 * p.t * M + (32 * p.member + p.g + 8 * q) * 8;
+        else
+            return 2 * (p.t & 1) * M + (64 * p.member + p.g + 16 * q + 8 * (p.t >> 1)) * 8;
     }
-    // This lane's row of matrices in the X pass.
-    DEVICE Word x_pass_address(const Place &p) const
+    // This lane's row of the first (and, for A = 4, second) matrices of the X pass that hold real parts, and of those
+    // that hold imaginary parts. A = 4: both parts are in one matrix; units 0 to 3, and 4 to 7.
+    DEVICE void x_pass_addresses(const Place &p, Word &first, Word &second) const
     {
-        const int row = A == 16 ? p.lane & 15 : p.lane & 7;
-        const int unit = A == 16 ? 2 * p.member + (p.lane >> 4) : 4 * p.member + (p.lane >> 3);
-        return unit_address(exchange(), row, unit);
+        if constexpr (A == 4) {
+            const int unit = 8 * p.member + (p.lane >> 3);
+            first = unit_address(exchange(), p.lane & 3, (p.lane >> 2) & 1, unit);
+            second = unit_address(exchange(), p.lane & 3, (p.lane >> 2) & 1, unit + 4);
+        } else {
+            const int unit = A == 16 ? 2 * p.member + (p.lane >> 4) : 4 * p.member + (p.lane >> 3);
+            first = unit_address(exchange(), p.lane & (A - 1), 0, unit);
+            second = first + IMAGINARY;
+        }
     }
 
     DEVICE Word x_pass(const Row<T> &row, float scale) const
     {
         const Place p = place();
-        const Word address = x_pass_address(p);
+        Word address, second_address;
+        x_pass_addresses(p, address, second_address);
         const T *u = row.u(), *in_gate = row.in_gate();
         Word v[8][4], magnitude = 0; // A = 16: q = 2 (unit) + X half
 #pragma unroll
@@ -106,7 +122,7 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
 #pragma unroll
         for (int j = 0; j < R; j++) {
             const uint4 *matrices = p.x_matrices + j * 4 * 32;
-            const Operand re(matrices), im(matrices + (A == 16 ? 32 : 0));
+            const Operand re(matrices), im(matrices + (A == 16 ? 32 : 0)); // A < 16: both parts in one
 #pragma unroll
             for (int jj = j; jj < 8; jj += R) { // column jj = R (m / R % (8 / R)) + j
                 Word out_re[4], out_im[4];
@@ -119,17 +135,23 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
                         out_re[2 * n] = x.word(0), out_re[2 * n + 1] = x.word(1);
                         out_im[2 * n] = y.word(0), out_im[2 * n + 1] = y.word(1);
                     }
-                } else { // one product makes real and imaginary parts
+                } else { // one product makes real and imaginary parts (A = 4: of two units, one after the other)
 #pragma unroll
                     for (int n = 0; n < 4; n++) {
                         Result<PRECISE> x;
                         multiply_matrices(x.sum, re[0], re[1], v[jj][n]);
-                        out_re[n] = x.word(0);
-                        out_im[n] = x.word(1);
+                        if constexpr (A == 8) {
+                            out_re[n] = x.word(0);
+                            out_im[n] = x.word(1);
+                        } else {
+                            Word(&out)[4] = n < 2 ? out_re : out_im;
+                            out[2 * (n & 1)] = x.word(0);
+                            out[2 * (n & 1) + 1] = x.word(1);
+                        }
                     }
                 }
                 store_matrices<false>(address + jj * COLUMN, out_re);
-                store_matrices<false>(address + IMAGINARY + jj * COLUMN, out_im);
+                store_matrices<false>(second_address + jj * COLUMN, out_im);
             }
         }
         return magnitude;
@@ -142,7 +164,9 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
         // Matrices of 8 X' and 8 Y': X' = lane % 16, and the halves of Y' are the units' parity (R = 8) or columns
         // 4 to 7 (R = 4).
         const int x = p.lane & 15, half = p.lane >> 4;
-        const Word address = unit_address(exchange(), row, R == 8 ? 2 * x + half : x) + (R == 4 ? half * 4 * COLUMN : 0);
+        const int unit = R == 8 ? 2 * x + half : x, column = R == 4 ? half * 4 * COLUMN : 0;
+        const Word address = unit_address(exchange(), row, 0, unit) + column;
+        const Word imaginary_address = A == 4 ? unit_address(exchange(), row, 1, unit) + column : address + IMAGINARY;
         Word z_re[R][4], z_im[R][4];
         {
             const Operand x_re(matrices), x_im(matrices + 32), y_re(matrices + 64), y_im(matrices + 96);
@@ -151,7 +175,7 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
             for (int j = 0; j < R; j++) {
                 Word re[4], im[4]; // q = 2 (Y' half) + X' half
                 load_matrices<true>(re, address + j * COLUMN);
-                load_matrices<true>(im, address + IMAGINARY + j * COLUMN);
+                load_matrices<true>(im, imaginary_address + j * COLUMN);
                 Result<PRECISE> c_re[2], c_im[2];
 #pragma unroll
                 for (int n = 0; n < 2; n++) {
@@ -179,7 +203,7 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
 #pragma unroll
             for (int j = 0; j < R; j++)
                 re[j] = z_re[j][q], im[j] = z_im[j][q];
-            ColumnTransform<R, R, true, PRECISE>::apply(p.twiddles + q * (R / 2) * 32, spectrum + q * (R / 2) * 32, re, im);
+            ColumnTransform<R, PRECISE>::apply(p.twiddles + q * (R / 2) * 32, spectrum + q * (R / 2) * 32, re, im);
 #pragma unroll
             for (int j = 0; j < R; j++)
                 z_re[j][q] = re[j], z_im[j][q] = im[j];
@@ -210,7 +234,7 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
                     im[q] = e_im[q & 1].word(q >> 1);
                 }
                 store_matrices<true>(address + j * COLUMN, re);
-                store_matrices<true>(address + IMAGINARY + j * COLUMN, im);
+                store_matrices<true>(imaginary_address + j * COLUMN, im);
             }
         }
     }
@@ -236,7 +260,8 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
     DEVICE float inverse_x_pass(const Row<T> &row, float factor) const
     {
         const Place p = place();
-        const Word address = x_pass_address(p);
+        Word address, second_address;
+        x_pass_addresses(p, address, second_address);
         Word out[4][2][4]; // [q][X or X + 1]: gates, then outputs
         if (K::GATED) {
             const T *out_gate = row.out_gate();
@@ -258,7 +283,7 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
                 const Operand x_re(matrices), x_negative_im(matrices + (A == 16 ? 32 : 0));
                 Word re[4], im[4];
                 load_matrices<true>(re, address + jj * COLUMN);
-                load_matrices<true>(im, address + IMAGINARY + jj * COLUMN);
+                load_matrices<true>(im, second_address + jj * COLUMN);
 #pragma unroll
                 for (int n = 0; n < 2; n++) {
                     Result<true> result;
@@ -266,13 +291,19 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
                         multiply_matrices(result.sum, re[0], re[2], re[1], re[3], x_re[2 * n], x_re[2 * n + 1]);
                         multiply_matrices(result.sum, im[0], im[2], im[1], im[3], x_negative_im[2 * n],
                                           x_negative_im[2 * n + 1]);
-                    } else // units 2n and 2n + 1; real and imaginary parts are the two halves of the terms
+                    } else if constexpr (A == 8) {
+                        // rows: units 2n and 2n + 1; real and imaginary parts are the two halves of the terms
                         multiply_matrices(result.sum, re[2 * n], re[2 * n + 1], im[2 * n], im[2 * n + 1], x_re[0], x_re[1]);
+                    } else {
+                        // rows: units 4n (or 4n + 1, the second half of the terms) and 4n + 2 (or 4n + 3)
+                        const Word(&m)[4] = n ? im : re;
+                        multiply_matrices(result.sum, m[0], m[2], m[1], m[3], x_re[0], x_re[1]);
+                    }
 #pragma unroll
                     for (int i = 0; i < 4; i++)
                         y[k][A == 16 ? 2 * (i >> 1) + n : 2 * n + (i >> 1)][i & 1] = result.sum[i];
                     // Something not finite reaches every X of its column: one X of each is looked at.
-                    if (A == 8 || n == 0) {
+                    if (A < 16 || n == 0) {
                         watch(watched, result.sum[0]);
                         watch(watched, result.sum[2]);
                     }

@@ -44,23 +44,22 @@ template <int R, typename Table, typename Body> DEVICE void for_each_column(cons
     }
 }
 
-// UNIT: whether the factor of column 0 is 1.
-template <int R, int GROUP, bool UNIT, bool PRECISE> struct ColumnTransform {
-    typedef ColumnTable<R, GROUP, false> Twiddles;
+template <int R, bool PRECISE> struct ColumnTransform {
+    typedef ColumnTable<R, R, false> Twiddles;
     typedef ColumnTable<R, (R < 4 ? R : 4), true> Spectrum;
 
     // On words of two points.
     static DEVICE void packed(const Twiddles &twiddles, const Spectrum &spectrum, Word (&re)[R], Word (&im)[R])
     {
         for_each_column<R>(twiddles, [&](int j, Word a, Word b) {
-            if (!UNIT || j > 0)
+            if (j > 0) // the factor of column 0 is 1
                 multiply_complex(re[j], im[j], a, b);
         });
         forward_butterfly<R>(re, im);
         for_each_column<R>(spectrum, [&](int j, Word a, Word b) { multiply_complex(re[j], im[j], a, b); });
         inverse_butterfly<R>(re, im);
         for_each_column<R>(twiddles, [&](int j, Word a, Word b) {
-            if (!UNIT || j > 0)
+            if (j > 0)
                 multiply_conjugate(re[j], im[j], a, b);
         });
     }

@@ -1,14 +1,11 @@
-// Convolution of rows of P = 256 R samples, R = C S: one row on S = 1 or 2 warps.
+// Convolution of rows of P = 256 R samples, R = 2, 4 or 8: one row on one warp.
 //
-// n = (16 X + Y) R + j. A warp holds C columns j in registers (4 words of two f16 each for the real and the
+// n = (16 X + Y) R + j. A warp holds the R columns j in registers (4 words of two f16 each for the real and the
 // imaginary part). X and Y are contracted by matrix products with no data movement between them, j by a butterfly
-// over registers; then the spectrum, and back the same way. With S = 1 a row needs no shared memory and no barrier.
-// With S = 2 each warp holds half of the columns, and before the butterfly the warps exchange half of their words
-// through shared memory, so that each has all columns j of half of the frequencies: warp 1 works on tables permuted
-// by kX ^ 8, so that the same registers are sent by both.
+// over registers; then the spectrum, and back the same way: no shared memory for data and no barrier.
 //
-// Shared memory: tables of S times 14 entries (DFT matrices and twiddles, see WarpTables), twiddles of j, then the
-// buffers of exchange. Registers: 8 C words of data.
+// Shared memory: 14 entries of tables (DFT matrices and twiddles, see WarpTable), then twiddles of j. Registers: 8 R
+// words of data.
 //
 // Bound by issue slots (about 25 warp instructions a point) and by latency, for which several warps share a
 // multiprocessor, each in its own phase.
@@ -26,22 +23,18 @@ enum WarpTable {
     INVERSE_X_NEGATIVE_IM, WARP_ENTRIES
 };
 
-template <int S, int C> struct WarpRows {
-    static constexpr int R = S * C, P = 256 * R;
+template <int R> struct WarpRows {
     // in uint4
-    static constexpr int MATRICES = S * WARP_ENTRIES * 32, TABLES = MATRICES + 2 * R * 32, EXCHANGE = S > 1 ? S * 2 * (C / 2) * 32 : 0;
+    static constexpr int MATRICES = WARP_ENTRIES * 32, TABLES = MATRICES + 2 * R * 32, SPECTRUM = 256 * R / 4;
 };
 
 // One row's worth of work of a warp.
-template <typename K, int S, int C, Mode MODE> struct WarpRow {
-    typedef WarpRows<S, C> Size;
+template <typename K, int R, Mode MODE> struct WarpRow {
     typedef typename K::T T;
-    static constexpr int R = Size::R;
     static constexpr bool PRECISE = K::PRECISE;
 
-    const uint4 *matrices, *twiddles; // of this lane (and warp)
-    uint4 *exchange;                  // of this lane and group of warps
-    Group<S> group;
+    Group<1> group;
+    const uint4 *matrices, *twiddles; // of this lane
 
     // The first sample of the words q = 2 (Y half) + X half: X = 2t + 8 (q & 1) (and X + 1, 16 R samples later).
     // For R <= 4 neighbouring lanes take neighbouring Y, so that the halves of Y are odd and even.
@@ -49,28 +42,28 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
     {
         const int g = group.lane >> 2, t = group.lane & 3;
         const int x = 2 * t + 8 * (q & 1), y = R <= 4 ? 2 * g + (q >> 1) : g + 8 * (q >> 1);
-        return (16 * x + y) * R + group.member * C;
+        return (16 * x + y) * R;
     }
 
     DEVICE Operand matrix(int entry) const { return Operand(matrices + entry * 32); }
 
     // Loads the row and transforms X and Y. Returns the larger magnitude of some samples.
-    DEVICE Word forward(const Row<T> &row, float scale, Word (&z_re)[C][4], Word (&z_im)[C][4]) const
+    DEVICE Word forward(const Row<T> &row, float scale, Word (&z_re)[R][4], Word (&z_im)[R][4]) const
     {
         const T *u = row.u(), *in_gate = row.in_gate();
-        Word v[C][4], magnitude = 0;
+        Word v[R][4], magnitude = 0;
 #pragma unroll
         for (int q = 0; q < 4; q++) {
             const int first = first_sample(q);
-            Word a[C / 2], b[C / 2], ga[C / 2] = {}, gb[C / 2] = {};
-            load_samples<C, MODE>(a, u, first, row.c);
-            load_samples<C, MODE>(b, u, first + 16 * R, row.c);
+            Word a[R / 2], b[R / 2], ga[R / 2] = {}, gb[R / 2] = {};
+            load_samples<R, MODE>(a, u, first, row.c);
+            load_samples<R, MODE>(b, u, first + 16 * R, row.c);
             if (K::GATED) {
-                load_samples<C, MODE>(ga, in_gate, first, row.c);
-                load_samples<C, MODE>(gb, in_gate, first + 16 * R, row.c);
+                load_samples<R, MODE>(ga, in_gate, first, row.c);
+                load_samples<R, MODE>(gb, in_gate, first + 16 * R, row.c);
             }
 #pragma unroll
-            for (int j = 0; j < C / 2; j++)
+            for (int j = 0; j < R / 2; j++)
                 gate_in<K, MODE>(a[j], b[j], ga[j], gb[j], scale, v[2 * j][q], v[2 * j + 1][q]);
             magnitude = larger_magnitude(magnitude, v[0][q]);
         }
@@ -79,7 +72,7 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
         const Operand twiddle_re = matrix(TWIDDLE_RE), twiddle_im = matrix(TWIDDLE_IM);
         const Operand y_re = matrix(FORWARD_Y_RE), y_im = matrix(FORWARD_Y_IM), y_negative_im = matrix(FORWARD_Y_NEGATIVE_IM);
 #pragma unroll
-        for (int j = 0; j < C; j++) {
+        for (int j = 0; j < R; j++) {
             Result<PRECISE> re[2], im[2];
 #pragma unroll
             for (int n = 0; n < 2; n++) {
@@ -98,94 +91,32 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
         return magnitude;
     }
 
-    // Whether word q (row half q & 1) is sent to the other warp. Row halves are numbered by kX ^ 8 group.member.
-    static constexpr DEVICE bool sent(int q) { return S == 2 && (q & 1); }
-
-    // The buffer of sent word q of a warp: C / 2 entries, real parts first.
-    DEVICE uint4 *buffer(int warp, int q) const { return exchange + (warp * 2 + (q >> 1)) * (C / 2) * 32; }
-
-    DEVICE static void put(uint4 *to, const Word *re, const Word *im)
+    // The digit j: twiddle, butterfly, spectrum, and back.
+    DEVICE void columns(const uint4 *spectrum, Word (&z_re)[R][4], Word (&z_im)[R][4]) const
     {
-#pragma unroll
-        for (int i = 0; i < C / 4; i++) {
-            to[i * 32] = make_uint4(re[4 * i], re[4 * i + 1], re[4 * i + 2], re[4 * i + 3]);
-            to[(C / 4 + i) * 32] = make_uint4(im[4 * i], im[4 * i + 1], im[4 * i + 2], im[4 * i + 3]);
-        }
-    }
-    DEVICE static void get(const uint4 *from, Word *re, Word *im)
-    {
-#pragma unroll
-        for (int i = 0; i < C / 4; i++) {
-            const Operand a(from + i * 32), b(from + (C / 4 + i) * 32);
-#pragma unroll
-            for (int m = 0; m < 4; m++) {
-                re[4 * i + m] = a[m];
-                im[4 * i + m] = b[m];
-            }
-        }
-    }
-
-    // The digit j of the words q: twiddle, butterfly, spectrum, and back.
-    DEVICE void columns(const uint4 *spectrum, Word (&z_re)[C][4], Word (&z_im)[C][4]) const
-    {
-        if (S > 1) {
-#pragma unroll
-            for (int q = 0; q < 4; q++) {
-                if (!sent(q))
-                    continue;
-                Word re[C], im[C];
-#pragma unroll
-                for (int j = 0; j < C; j++)
-                    re[j] = z_re[j][q], im[j] = z_im[j][q];
-                put(buffer(group.member, q), re, im);
-            }
-            group.barrier();
-        }
 #pragma unroll
         for (int q = 0; q < 4; q++) {
-            if (sent(q))
-                continue;
-            // In its own columns first: the other warp's difference changes sign for warp 1, which the product
-            // with the spectrum passes on to the inverse, where it cancels.
             Word re[R], im[R];
 #pragma unroll
-            for (int j = 0; j < C; j++)
+            for (int j = 0; j < R; j++)
                 re[j] = z_re[j][q], im[j] = z_im[j][q];
-            if (S > 1)
-                get(buffer(group.member ^ 1, q | 1), re + C, im + C);
-            const int physical = S == 1 ? q : q | group.member; // among the words of the row
-            ColumnTransform<R, C, S == 1, PRECISE>::apply(twiddles + physical * (R / 2) * 32, spectrum + physical * (R / 2) * 32, re, im);
+            ColumnTransform<R, PRECISE>::apply(twiddles + q * (R / 2) * 32, spectrum + q * (R / 2) * 32, re, im);
 #pragma unroll
-            for (int j = 0; j < C; j++)
+            for (int j = 0; j < R; j++)
                 z_re[j][q] = re[j], z_im[j][q] = im[j];
-            if (S > 1)
-                put(buffer(group.member ^ 1, q | 1), re + C, im + C);
-        }
-        if (S > 1) {
-            group.barrier();
-#pragma unroll
-            for (int q = 0; q < 4; q++) {
-                if (!sent(q))
-                    continue;
-                Word re[C], im[C];
-                get(buffer(group.member, q), re, im);
-#pragma unroll
-                for (int j = 0; j < C; j++)
-                    z_re[j][q] = re[j], z_im[j][q] = im[j];
-            }
         }
     }
 
     // Transforms back, multiplies by the out-gate and stores. Returns NaN where something was not finite.
-    DEVICE float inverse(const Row<T> &row, float factor, const Word (&z_re)[C][4], const Word (&z_im)[C][4]) const
+    DEVICE float inverse(const Row<T> &row, float factor, const Word (&z_re)[R][4], const Word (&z_im)[R][4]) const
     {
-        Word out[4][2][C / 2]; // [q as in first_sample][X or X + 1]: gates, then outputs
+        Word out[4][2][R / 2]; // [q as in first_sample][X or X + 1]: gates, then outputs
         if (K::GATED) {
             const T *out_gate = row.out_gate();
 #pragma unroll
             for (int q = 0; q < 4; q++) {
-                load_samples<C, MODE>(out[q][0], out_gate, first_sample(q), row.c);
-                load_samples<C, MODE>(out[q][1], out_gate, first_sample(q) + 16 * R, row.c);
+                load_samples<R, MODE>(out[q][0], out_gate, first_sample(q), row.c);
+                load_samples<R, MODE>(out[q][1], out_gate, first_sample(q) + 16 * R, row.c);
             }
         }
         keep_order();
@@ -194,7 +125,7 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
         const Operand x_re = matrix(INVERSE_X_RE), x_negative_im = matrix(INVERSE_X_NEGATIVE_IM);
         float watched = 0;
 #pragma unroll
-        for (int pair = 0; pair < C / 2; pair++) {
+        for (int pair = 0; pair < R / 2; pair++) {
             Result<true> y[2][2]; // [column of the pair][X half]: rows Y, columns X
 #pragma unroll
             for (int k = 0; k < 2; k++) {
@@ -224,8 +155,8 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
         T *y_row = row.y();
 #pragma unroll
         for (int q = 0; q < 4; q++) {
-            store_samples<C, MODE>(y_row, first_sample(q), row.c, out[q][0]);
-            store_samples<C, MODE>(y_row, first_sample(q) + 16 * R, row.c, out[q][1]);
+            store_samples<R, MODE>(y_row, first_sample(q), row.c, out[q][0]);
+            store_samples<R, MODE>(y_row, first_sample(q) + 16 * R, row.c, out[q][1]);
         }
         return watched;
     }
@@ -233,9 +164,9 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
     // Convolves a row and tells what this warp saw of its range.
     DEVICE Word convolve(const Row<T> &row, float scale) const
     {
-        Word z_re[C][4], z_im[C][4];
+        Word z_re[R][4], z_im[R][4];
         const Word magnitude = forward(row, scale, z_re, z_im);
-        columns(static_cast<const uint4 *>(row.c.spectrum) + (size_t)row.channel * (Size::P / 4) + group.lane, z_re, z_im);
+        columns(static_cast<const uint4 *>(row.c.spectrum) + (size_t)row.channel * WarpRows<R>::SPECTRUM + group.lane, z_re, z_im);
         float factor = row.c.unscale[row.channel];
         if (MODE == Mode::General)
             factor /= scale;
@@ -246,30 +177,27 @@ template <typename K, int S, int C, Mode MODE> struct WarpRow {
 extern __shared__ uint4 shared_memory[];
 
 // A warp's place in the block and in shared memory.
-template <typename K, int S, int C, Mode MODE> DEVICE WarpRow<K, S, C, MODE> warp_row()
+template <typename K, int R, Mode MODE> DEVICE WarpRow<K, R, MODE> warp_row()
 {
-    typedef WarpRows<S, C> Size;
-    uint4 *exchange = shared_memory + Size::TABLES;
-    const Group<S> group(exchange + blockDim.x / (32 * S) * Size::EXCHANGE);
-    return {shared_memory + group.member * WARP_ENTRIES * 32 + group.lane, shared_memory + Size::MATRICES + group.lane,
-            exchange + group.index * Size::EXCHANGE + group.lane, group};
+    const Group<1> group(shared_memory + WarpRows<R>::TABLES);
+    return {group, shared_memory + group.lane, shared_memory + WarpRows<R>::MATRICES + group.lane};
 }
 
 // A function of its own, so as not to take the registers of the common case.
-template <typename K, int S, int C> __device__ __noinline__ Word warp_row_in_general(const Convolution &c, int batch, int channel, float scale)
+template <typename K, int R> __device__ __noinline__ Word warp_row_in_general(const Convolution &c, int batch, int channel, float scale)
 {
-    return warp_row<K, S, C, Mode::General>().convolve(Row<typename K::T>(c, batch, channel), scale);
+    return warp_row<K, R, Mode::General>().convolve(Row<typename K::T>(c, batch, channel), scale);
 }
 
-template <typename K, int S, int C, Mode MODE> DEVICE void warp_rows(const Convolution &c)
+template <typename K, int R, Mode MODE> DEVICE void warp_rows(const Convolution &c)
 {
-    for (int i = threadIdx.x; i < WarpRows<S, C>::TABLES; i += blockDim.x)
+    for (int i = threadIdx.x; i < WarpRows<R>::TABLES; i += blockDim.x)
         shared_memory[i] = static_cast<const uint4 *>(c.tables)[i];
-    const auto warp = warp_row<K, S, C, MODE>();
+    const auto warp = warp_row<K, R, MODE>();
     warp.group.clear();
     __syncthreads();
     const auto general = [&](const Row<typename K::T> &row, float scale) {
-        return warp_row_in_general<K, S, C>(c, row.batch, row.channel, scale);
+        return warp_row_in_general<K, R>(c, row.batch, row.channel, scale);
     };
     for_each_row<K>(
         c, warp.group,

@@ -9,7 +9,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, Push
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// What a kernel's blocks must fit into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +65,11 @@ pub(crate) fn load_with_shared_memory(
         device.cuda_stream().context().ordinal(),
         function.to_string(),
     );
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let (kernel, granted) = match loaded.get(&key) {
-        Some(known) => known.clone(),
+    let slot = lock(&LOADED).entry(key).or_default().clone();
+    // Other kernels may be compiled meanwhile.
+    let mut loaded = lock(&slot);
+    let (kernel, granted) = match loaded.take() {
+        Some(known) => known,
         None => (load_anew(device, module, function)?, GRANTED_UNASKED),
     };
     if bytes > granted {
@@ -79,18 +81,23 @@ pub(crate) fn load_with_shared_memory(
             )
             .w()?;
     }
-    loaded.insert(key, (kernel.clone(), bytes.max(granted)));
+    *loaded = Some((kernel.clone(), bytes.max(granted)));
     Ok(kernel)
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A kernel with the shared memory that its blocks may ask for, once it is loaded.
+type Slot = Arc<Mutex<Option<(CudaFunction, usize)>>>;
 
 /// Shared memory that every kernel may ask for.
 const GRANTED_UNASKED: usize = 48 << 10;
 
-/// Kernels by device number and name, with the shared memory that they may ask for: the
-/// driver takes a second to compile one. A device has one context in a process, which the
-/// kernels keep alive.
-static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
-type Loaded = HashMap<(usize, String), (CudaFunction, usize)>;
+/// Kernels by device number and name: the driver takes a second to compile one. A device has one
+/// context in a process, which the kernels keep alive.
+static LOADED: LazyLock<Mutex<HashMap<(usize, String), Slot>>> = LazyLock::new(Mutex::default);
 
 fn load_anew(device: &CudaDevice, module: &str, function: &str) -> Result<CudaFunction> {
     let limits = Limits::of(device)?;

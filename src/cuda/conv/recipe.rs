@@ -9,7 +9,7 @@ use crate::conv::LagWindow;
 pub(crate) enum Family {
     /// Several rows of one channel on a warp.
     TileRows,
-    /// A row in the registers of one warp or two.
+    /// A row in the registers of one warp.
     WarpRows,
     /// A row on up to 16 warps, through shared memory.
     BlockRows,
@@ -89,10 +89,10 @@ struct Size {
 const SIZES: [Size; 9] = [
     tile(  128,        [8, 4]),
     tile(  256,        [4, 2]),
-    warp(  512,  2, 1, 4, 5),
-    warp( 1024,  4, 1, 4, 4),
-    warp( 2048,  8, 1, 4, 4),
-    warp( 4096, 16, 2, 8, 1),
+    warp(  512, 2, 4, 5),
+    warp( 1024, 4, 4, 4),
+    warp( 2048, 8, 4, 4),
+    block( 4096, 4, 4, 8),
     block( 8192, 8, 4, 4),
     block(16384, 16, 4, 2),
     block(32768, 16, 8, 1),
@@ -114,7 +114,6 @@ const fn tile(size: usize, rows_per_warp: [usize; 2]) -> Size {
 const fn warp(
     size: usize,
     butterfly_points: usize,
-    warps_per_row: usize,
     rows_in_flight: usize,
     blocks_per_multiprocessor: usize,
 ) -> Size {
@@ -123,7 +122,7 @@ const fn warp(
         size,
         first_points: 1,
         butterfly_points,
-        warps_per_row,
+        warps_per_row: 1,
         rows_in_flight,
         rows_per_warp: [1, 1],
         blocks_per_multiprocessor,
@@ -156,7 +155,7 @@ impl Size {
     fn table_bytes(&self) -> usize {
         let entries = match self.family {
             Family::TileRows => 0,
-            Family::WarpRows => 14 * self.warps_per_row + 2 * self.butterfly_points,
+            Family::WarpRows => 14 + 2 * self.butterfly_points,
             Family::BlockRows => {
                 4 * self.butterfly_points + 8 * self.first_points + 4 + 2 * self.butterfly_points
             }
@@ -167,7 +166,6 @@ impl Size {
     /// Bytes through which the warps of one row exchange it.
     fn exchange_bytes(&self) -> usize {
         match self.family {
-            Family::WarpRows if self.warps_per_row > 1 => 2 * self.size,
             Family::BlockRows => 4 * self.size,
             _ => 0,
         }
@@ -316,7 +314,7 @@ mod tests {
         let [small, middle, large] = CARDS;
         let rows = |length, card| recipe(length, card).map(|recipe| recipe.rows_in_flight);
         assert_eq!(rows(4096, large), Some(8));
-        assert_eq!(rows(4096, small), Some(8));
+        assert_eq!(rows(4096, small), Some(4));
         assert_eq!(rows(8192, large), Some(4));
         assert_eq!(rows(8192, small), Some(1));
         assert_eq!(rows(16384, middle), Some(1));

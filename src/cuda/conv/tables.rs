@@ -19,7 +19,7 @@ pub(crate) fn tables(recipe: &HalfRecipe) -> Vec<u32> {
     let entries = match recipe.family {
         Family::TileRows if recipe.size == 128 => tile_8(weight),
         Family::TileRows => tile_16(weight),
-        Family::WarpRows => warp_rows(recipe.size, recipe.warps_per_row, weight),
+        Family::WarpRows => warp_rows(recipe.size, weight),
         Family::BlockRows => block_rows(recipe.size, recipe.first_points, weight),
     };
     entries.into_iter().flatten().flatten().collect()
@@ -170,11 +170,7 @@ fn tile_8(weight: f64) -> Vec<Entry> {
 /// P = 256: n = 16 X + Y.
 fn tile_16(weight: f64) -> Vec<Entry> {
     let y_of_slot = |slot: usize| 4 * (slot % 8 / 2) + 2 * (slot / 8) + slot % 2;
-    let inner = Inner {
-        x_of_row: |k| k,
-        y_of_slot,
-        weight,
-    };
+    let inner = Inner { y_of_slot, weight };
     let mut entries = inner.entries();
     let x = |n: usize, k: usize| inner.x(k, n).conj();
     entries.push(left(|n, k| x(n, k).re));
@@ -183,25 +179,23 @@ fn tile_16(weight: f64) -> Vec<Entry> {
 }
 
 /// The matrices of X and Y that the 256-point part of a transform needs in registers.
-struct Inner<RowMap: Fn(usize) -> usize, SlotMap: Fn(usize) -> usize> {
-    /// Which k(X) a row of the results is.
-    x_of_row: RowMap,
+struct Inner<SlotMap: Fn(usize) -> usize> {
     /// Which Y a column of the results is.
     y_of_slot: SlotMap,
     /// Of the samples.
     weight: f64,
 }
 
-impl<RowMap: Fn(usize) -> usize, SlotMap: Fn(usize) -> usize> Inner<RowMap, SlotMap> {
-    /// [row of k(X)][X]
-    fn x(&self, row: usize, n: usize) -> Complex64 {
-        dft(16, (self.x_of_row)(row), n) * turn(self.weight * n as f64 / 16.0)
+impl<SlotMap: Fn(usize) -> usize> Inner<SlotMap> {
+    /// [k(X)][X]
+    fn x(&self, k: usize, n: usize) -> Complex64 {
+        dft(16, k, n) * turn(self.weight * n as f64 / 16.0)
     }
 
-    /// [row of k(X)][slot of Y]
-    fn twiddle(&self, row: usize, slot: usize) -> Complex64 {
+    /// [k(X)][slot of Y]
+    fn twiddle(&self, k: usize, slot: usize) -> Complex64 {
         let y = (self.y_of_slot)(slot);
-        turn(-product((self.x_of_row)(row), y) / 256.0 + self.weight * y as f64 / 256.0)
+        turn(-product(k, y) / 256.0 + self.weight * y as f64 / 256.0)
     }
 
     /// [slot of Y][k(Y)]
@@ -240,52 +234,38 @@ fn y_of_slot(interleaved: bool) -> impl Fn(usize) -> usize {
 }
 
 /// P = 256 R, n = (16 X + Y) R + j.
-fn warp_rows(size: usize, warps: usize, weight: f64) -> Vec<Entry> {
+fn warp_rows(size: usize, weight: f64) -> Vec<Entry> {
     let butterfly = size / 256;
-    let columns = butterfly / warps;
-    let mut entries = Vec::new();
-    for warp in 0..warps {
-        let inner = Inner {
-            x_of_row: move |row| row ^ (8 * warp),
-            y_of_slot: y_of_slot(butterfly <= 4),
-            weight,
-        };
-        entries.extend(inner.entries());
-        let x = |row: usize, n: usize| inner.x(row, n).conj();
-        entries.push(right(|row, n| x(row, n).re));
-        entries.push(negative(as_right, x));
-    }
-    // Words q of a row; with two warps the low bit of q is the warp that owns it, whose own
-    // columns come first.
+    let inner = Inner {
+        y_of_slot: y_of_slot(butterfly <= 4),
+        weight,
+    };
+    let mut entries = inner.entries();
+    let x = |k: usize, n: usize| inner.x(k, n).conj();
+    entries.push(right(|k, n| x(k, n).re));
+    entries.push(negative(as_right, x));
     for q in 0..4 {
-        let owner = if warps == 2 { q & 1 } else { 0 };
-        let column = |position: usize| (position ^ (owner * columns)) as f64;
-        let factor = |k: usize, position: usize| {
-            let j = column(position);
-            turn((weight - k as f64) * j / size as f64)
-        };
-        entries.extend(column_twiddles(q, butterfly, columns, factor));
+        entries.extend(column_twiddles(q, butterfly, |k, j| {
+            turn((weight - k as f64) * j as f64 / size as f64)
+        }));
     }
     entries
 }
 
-/// The factors of word `q` of all columns: those of `group` columns at a time, real parts first.
+/// The factors of word `q` of all columns, real parts first.
 fn column_twiddles(
     q: usize,
     butterfly: usize,
-    group: usize,
     factor: impl Fn(usize, usize) -> Complex64,
 ) -> Vec<Entry> {
     let mut words = Vec::new(); // one for each column and part
-    for first in (0..butterfly).step_by(group) {
-        for part in [|z: Complex64| z.re, |z: Complex64| z.im] {
-            for position in first..first + group {
-                let lanes: [u32; 32] = std::array::from_fn(|lane| {
-                    let k = |low| frequency_of_word(lane, q, low);
-                    pack(part(factor(k(0), position)), part(factor(k(1), position)))
-                });
-                words.push(lanes);
-            }
+    for part in [|z: Complex64| z.re, |z: Complex64| z.im] {
+        for j in 0..butterfly {
+            let lanes: [u32; 32] = std::array::from_fn(|lane| {
+                let k = |low| frequency_of_word(lane, q, low);
+                pack(part(factor(k(0), j)), part(factor(k(1), j)))
+            });
+            words.push(lanes);
         }
     }
     words
@@ -317,16 +297,22 @@ fn block_rows(size: usize, first: usize, weight: f64) -> Vec<Entry> {
             entries.push(right(|k, n| inverse(k, n).re));
             entries.push(negative(as_right, inverse));
         } else {
-            // 8 points: rows (terms) are real, then imaginary parts.
-            let stacked = left(|row, n| match (row < 8, n < 8) {
-                (true, true) => x(row, n).re,
-                (false, true) => x(row - 8, n).im,
-                _ => 0.0,
+            // Rows (terms) are real, then imaginary parts of the 8 points; of 4 points for one
+            // unit of samples and then for another.
+            let place = |row: usize, n: usize| {
+                let same_unit = row / (2 * first) == n / first && n < 8;
+                let is_imaginary = row % (2 * first) >= first;
+                same_unit.then_some((row % first, n % first, is_imaginary))
+            };
+            let stacked = left(|row, n| match place(row, n) {
+                Some((k, n, false)) => x(k, n).re,
+                Some((k, n, true)) => x(k, n).im,
+                None => 0.0,
             });
-            let stacked_inverse = right(|row, n| match (row < 8, n < 8) {
-                (true, true) => inverse(row, n).re,
-                (false, true) => -inverse(row - 8, n).im,
-                _ => 0.0,
+            let stacked_inverse = right(|row, n| match place(row, n) {
+                Some((k, n, false)) => inverse(k, n).re,
+                Some((k, n, true)) => -inverse(k, n).im,
+                None => 0.0,
             });
             let empty = [[0; 4]; 32];
             entries.extend([stacked, empty, stacked_inverse, empty]);
@@ -346,7 +332,7 @@ fn block_rows(size: usize, first: usize, weight: f64) -> Vec<Entry> {
     entries.extend(complex(as_result, twiddle));
     entries.extend(complex(as_result, |slot, k| twiddle(k, slot).conj()));
     for q in 0..4 {
-        entries.extend(column_twiddles(q, butterfly, butterfly, |k, j| {
+        entries.extend(column_twiddles(q, butterfly, |k, j| {
             turn(-product(k, j) / row as f64)
         }));
     }
