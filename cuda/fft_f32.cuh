@@ -1,8 +1,8 @@
 // Complex FFTs in f32, one transform over a group of threads: what the prepare
 // kernels (spectrum.cu, full_rows.cu) and the f32 convolution share.
 //
-// A transform of P points runs on P/16 threads, 16 points a thread: a pass of
-// radix 2, 4, 8 or 16 and then passes of radix 16, with an exchange through
+// A transform of P points runs on P/16 threads with 16 points each (or P/32 with 32): a
+// pass of radix 2, 4, 8 or 16 and then passes of radix 16, with an exchange through
 // shared memory between any two. With n = n1*S1 + n2*S2 + ... (digits from the
 // most significant on, S the strides) and k = k1 + R1*k2 + R1*R2*k3 + ...,
 //
@@ -18,7 +18,7 @@
 // The inverse runs the passes the other way round; its W is exp(2 pi i m/(R*S))
 // with m = n mod S, the part of the time that the passes before it have settled.
 //
-// Points lie in shared memory at i + i/16: conflict-free in every pass.
+// Point i lies in shared memory at i + i/16: no bank conflicts in any pass.
 #pragma once
 
 namespace fft {
@@ -190,23 +190,31 @@ FFT_INLINE void transform(Complex (&x)[RADIX], const Twiddles<RADIX> &w)
     }
 }
 
-// How a transform of P points is cut into passes.
-template <int P> struct Plan {
-    static_assert(P >= 32 && (P & (P - 1)) == 0, "a power of two from 32 on");
-    static constexpr int POINTS = 16;
+// How a transform of P points is cut into passes: POINTS of them in each thread, a first
+// pass of a radix up to POINTS and later ones of radix POINTS.
+template <int P, int POINTS_OF_THREAD = 16> struct Plan {
+    static_assert((P & (P - 1)) == 0 && P > POINTS_OF_THREAD, "a power of two");
+    static constexpr int SIZE = P;
+    static constexpr int POINTS = POINTS_OF_THREAD;
+    static constexpr int LOG_POINTS = log2(POINTS);
     static constexpr int THREADS = P / POINTS;
-    static constexpr int FIRST = 1 << ((log2(P) - 1) % 4 + 1); // 2, 4, 8 or 16
-    static constexpr int LATER = log2(P / FIRST) / 4;          // passes of radix 16 after it
+    static constexpr int FIRST = 1 << ((log2(P) - 1) % LOG_POINTS + 1);
+    static constexpr int LATER = log2(P / FIRST) / LOG_POINTS; // passes after the first
     static constexpr int FIRST_STRIDE = P / FIRST;
     static constexpr int GROUPS = POINTS / FIRST; // transforms of the first radix in a thread
-    // Points of padded shared memory that one transform takes.
-    static constexpr int PADDED = P + P / 16;
-    static FFT_CONSTEXPR int stride(int pass) { return 1 << (4 * (LATER - 1 - pass)); }
+    // Points of shared memory that one transform takes.
+    static constexpr int PADDED = P + P / POINTS;
+    static FFT_CONSTEXPR int stride(int pass) { return 1 << (LOG_POINTS * (LATER - 1 - pass)); }
+    // Threads side by side among which points are exchanged between later pass `pass` and
+    // the one before it: they share what the digits before that one select. Often a part
+    // of a warp, which needs no barrier of the block.
+    static FFT_CONSTEXPR int sharing(int pass) { return pass == 0 ? THREADS : stride(pass - 1); }
+    // Frequencies that are settled before a later pass.
+    static FFT_CONSTEXPR int settled(int pass) { return FIRST << (LOG_POINTS * pass); }
+    static FFT_CONSTEXPR int place(int i) { return i + (i >> LOG_POINTS); }
 };
 
-FFT_CONSTEXPR int padded(int i) { return i + (i >> 4); }
-
-// All threads of the transform have written before any goes on.
+// All of so many threads side by side have written before any of them goes on.
 template <int THREADS> FFT_INLINE void synchronise()
 {
     if constexpr (THREADS <= 32) {
@@ -216,109 +224,95 @@ template <int THREADS> FFT_INLINE void synchronise()
     }
 }
 
-// The frequency that the digits before pass `pass` of radix 16 have settled, in a
-// thread whose points lie below `high`.
-template <int FIRST> FFT_INLINE int settled_frequency(int high, int pass)
+// The frequency that the digits before later pass `pass` have settled, in a thread whose
+// points lie below `high`.
+template <class Plan> FFT_INLINE int settled_frequency(int high, int pass)
 {
-    const int first = high >> (4 * pass);
+    constexpr int BITS = Plan::LOG_POINTS;
+    const int first = high >> (BITS * pass);
     int later = 0;
 #pragma unroll
     for (int digit = 0; digit < pass; digit++) {
-        later |= ((high >> (4 * digit)) & 15) << (4 * (pass - 1 - digit));
+        later = (later << BITS) | ((high >> (BITS * digit)) & (Plan::POINTS - 1));
     }
-    return first + FIRST * later;
+    return first + Plan::FIRST * later;
 }
 
 // Frequency of result `j` of the last pass in thread `t`.
-template <int P> FFT_INLINE int frequency(int t, int j)
+template <class Plan> FFT_INLINE int frequency(int t, int j)
 {
-    using Plan = Plan<P>;
-    return settled_frequency<Plan::FIRST>(t, Plan::LATER - 1) + P / 16 * j;
+    return settled_frequency<Plan>(t, Plan::LATER - 1) + Plan::THREADS * j;
 }
 
 // Twiddles computed on the spot, of W = exp(-2 pi i (K + shift)/size): the argument
 // is exact in f32. For transforms that run once for many that read a table.
-struct ComputedTwiddles {
+template <int RADIX> FFT_INLINE Twiddles<RADIX> computed_twiddles(int settled, float shift, int size)
+{
+    Twiddles<RADIX> w;
+#pragma unroll
+    for (int level = 0; level < log2(RADIX); level++) {
+        const float half_turns = -2.0f * (float(settled) + shift) * float(1 << level) / float(size);
+        sincospif(half_turns, &w.power[level].im, &w.power[level].re);
+    }
+    return w;
+}
+
+// Those of the later passes.
+template <class Plan> struct ComputedPasses {
     float shift;
 
-    template <int RADIX> FFT_INLINE Twiddles<RADIX> at(int settled, int size) const
+    template <int PASS> FFT_INLINE Twiddles<Plan::POINTS> later(int t) const
     {
-        Twiddles<RADIX> w;
-#pragma unroll
-        for (int level = 0; level < log2(RADIX); level++) {
-            const float half_turns = -2.0f * (float(settled) + shift) * float(1 << level) / float(size);
-            sincospif(half_turns, &w.power[level].im, &w.power[level].re);
-        }
-        return w;
+        const int settled = settled_frequency<Plan>(t / Plan::stride(PASS), PASS);
+        return computed_twiddles<Plan::POINTS>(settled, shift, Plan::settled(PASS + 1));
     }
 };
 
-// From pass `pass` - 1 (-1 the first radix) to pass `pass` of radix 16: each thread
-// gives the points it has and takes those it needs.
-template <int P> FFT_INLINE void write_first(Complex *shared, const Complex (&x)[16], int t)
-{
-    using Plan = Plan<P>;
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-        shared[padded(t) + Plan::THREADS * i + ((Plan::THREADS * i) >> 4)] = x[i];
-    }
-}
+// The points of the first pass: x[i] at t + THREADS*i.
+template <class Plan> struct FirstPlaces {
+    static FFT_CONSTEXPR int step(int i) { return Plan::THREADS * i + ((Plan::THREADS * i) >> Plan::LOG_POINTS); }
 
-template <int P> FFT_INLINE void read_first(const Complex *shared, Complex (&x)[16], int t)
-{
-    using Plan = Plan<P>;
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-        x[i] = shared[padded(t) + Plan::THREADS * i + ((Plan::THREADS * i) >> 4)];
+    static FFT_INLINE void write(Complex *shared, const Complex (&x)[Plan::POINTS], int t)
+    {
+        Complex *place = shared + Plan::place(t);
+        unroll<Plan::POINTS>([&](auto i) { place[step(i.value)] = x[i.value]; });
     }
-}
 
-// Place of digit value 0 of pass `pass` in thread t; value j is `step` further each.
-template <int P, int PASS> struct Places {
-    static constexpr int S = Plan<P>::stride(PASS);
-    static constexpr int STEP = S == 1 ? 1 : S + S / 16;
-    static FFT_INLINE int start(int t) { return padded((t / S) * 16 * S + t % S); }
+    static FFT_INLINE void read(const Complex *shared, Complex (&x)[Plan::POINTS], int t)
+    {
+        const Complex *place = shared + Plan::place(t);
+        unroll<Plan::POINTS>([&](auto i) { x[i.value] = place[step(i.value)]; });
+    }
 };
 
-// Results in bit-reversed registers.
-template <int P, int PASS>
-FFT_INLINE void write_reversed(Complex *shared, const Complex (&x)[16], int t)
-{
-    Complex *place = shared + Places<P, PASS>::start(t);
-    unroll<16>([&](auto j) {
-        constexpr int from = reverse_bits(j.value, 4);
-        place[j.value * Places<P, PASS>::STEP] = x[from];
-    });
-}
+// Those of a later pass: all values of one digit.
+template <class Plan, int PASS> struct Places {
+    static constexpr int S = Plan::stride(PASS);
+    static constexpr int STEP = S == 1 ? 1 : Plan::place(S);
 
-template <int P, int PASS> FFT_INLINE void read(const Complex *shared, Complex (&x)[16], int t)
-{
-    const Complex *place = shared + Places<P, PASS>::start(t);
-#pragma unroll
-    for (int j = 0; j < 16; j++) {
-        x[j] = place[j * Places<P, PASS>::STEP];
-    }
-}
+    static FFT_INLINE int start(int t) { return Plan::place(t / S * (Plan::POINTS * S) + t % S); }
 
-// The later passes of the forward transform, from points that the first one wrote
-// to shared memory; leaves result j of the last pass in x[reverse_bits(j)].
-template <int P, int PASS = 0, class Source>
-FFT_INLINE void forward_later(Complex *shared, Complex (&x)[16], int t, const Source &twiddles)
-{
-    using Plan = Plan<P>;
-    synchronise<Plan::THREADS>();
-    read<P, PASS>(shared, x, t);
-    transform<16, -1>(x, twiddles.template later<PASS>(t));
-    if constexpr (PASS + 1 < Plan::LATER) {
-        write_reversed<P, PASS>(shared, x, t);
-        forward_later<P, PASS + 1>(shared, x, t, twiddles);
+    // Results in bit-reversed registers.
+    static FFT_INLINE void write_reversed(Complex *shared, const Complex (&x)[Plan::POINTS], int t)
+    {
+        Complex *place = shared + start(t);
+        unroll<Plan::POINTS>([&](auto j) {
+            constexpr int from = reverse_bits(j.value, Plan::LOG_POINTS);
+            place[j.value * STEP] = x[from];
+        });
     }
-}
+
+    static FFT_INLINE void read(const Complex *shared, Complex (&x)[Plan::POINTS], int t)
+    {
+        const Complex *place = shared + start(t);
+        unroll<Plan::POINTS>([&](auto j) { x[j.value] = place[j.value * STEP]; });
+    }
+};
 
 // The first pass of complex points x[i] = input[t + THREADS*i], results in the same order.
-template <int P> FFT_INLINE void forward_first(Complex (&x)[16], const Twiddles<Plan<P>::FIRST> &w)
+template <class Plan>
+FFT_INLINE void forward_first(Complex (&x)[Plan::POINTS], const Twiddles<Plan::FIRST> &w)
 {
-    using Plan = Plan<P>;
     unroll<Plan::GROUPS>([&](auto group) {
         Complex part[Plan::FIRST];
         unroll<Plan::FIRST>([&](auto j) { part[j.value] = x[group.value + Plan::GROUPS * j.value]; });
@@ -330,27 +324,29 @@ template <int P> FFT_INLINE void forward_first(Complex (&x)[16], const Twiddles<
     });
 }
 
-// Twiddles of the later passes of a transform of P points, computed.
-template <int P> struct ComputedPasses {
-    ComputedTwiddles computed;
-
-    template <int PASS> FFT_INLINE Twiddles<16> later(int t) const
-    {
-        using Plan = Plan<P>;
-        const int high = t / Plan::stride(PASS);
-        const int settled = settled_frequency<Plan::FIRST>(high, PASS);
-        return computed.at<16>(settled, Plan::FIRST << (4 * (PASS + 1)));
-    }
-};
-
-// FFT of P complex points x[i] = input[t + THREADS*i] times exp(-2 pi i shift*n/P).
-// Result of frequency<P>(t, j) in x[reverse_bits(j)].
-template <int P> FFT_INLINE void forward(Complex *shared, Complex (&x)[16], int t, float shift)
+// The later passes of the forward transform, from points that the first one wrote
+// to shared memory; leaves result j of the last pass in x[reverse_bits(j)]. Twiddles
+// are fetched while the threads wait for each other.
+template <class Plan, int PASS = 0, class Source>
+FFT_INLINE void forward_later(Complex *shared, Complex (&x)[Plan::POINTS], int t, const Source &twiddles)
 {
-    const ComputedTwiddles computed = {shift};
-    forward_first<P>(x, computed.at<Plan<P>::FIRST>(0, Plan<P>::FIRST));
-    write_first<P>(shared, x, t);
-    forward_later<P>(shared, x, t, ComputedPasses<P>{computed});
+    const Twiddles<Plan::POINTS> w = twiddles.template later<PASS>(t);
+    synchronise<Plan::sharing(PASS)>();
+    Places<Plan, PASS>::read(shared, x, t);
+    transform<Plan::POINTS, -1>(x, w);
+    if constexpr (PASS + 1 < Plan::LATER) {
+        Places<Plan, PASS>::write_reversed(shared, x, t);
+        forward_later<Plan, PASS + 1>(shared, x, t, twiddles);
+    }
+}
+
+// FFT of complex points x[i] = input[t + THREADS*i] times exp(-2 pi i shift*n/SIZE).
+// Result of frequency<Plan>(t, j) in x[reverse_bits(j)].
+template <class Plan> FFT_INLINE void forward(Complex *shared, Complex (&x)[Plan::POINTS], int t, float shift)
+{
+    forward_first<Plan>(x, computed_twiddles<Plan::FIRST>(0, shift, Plan::FIRST));
+    FirstPlaces<Plan>::write(shared, x, t);
+    forward_later<Plan>(shared, x, t, ComputedPasses<Plan>{shift});
 }
 
 } // namespace fft

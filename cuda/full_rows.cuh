@@ -22,65 +22,75 @@ namespace fft {
 // Where the twiddles of P points begin in the table, in floats. src/cuda/conv/full_rows.rs
 // writes it: forward passes {W, W^2}[high] {W^4, W^8}[high] for each settled high part,
 // then the inverse ones [m] alike, then the last pass: W, W^2, ..., c, c*W^(FIRST/2) [m].
-template <int P> struct Table {
-    using Passes = Plan<P>;
+template <class Plan> struct Table {
+    // Values of one index in a later pass: W, W^2, W^4, ...
+    static constexpr int VALUES = Plan::LOG_POINTS;
 
     static FFT_CONSTEXPR int forward(int pass)
     {
         int offset = 0;
         for (int i = 0; i < pass; i++) {
-            offset += 8 * (Passes::FIRST << (4 * i));
+            offset += 2 * VALUES * Plan::settled(i);
         }
         return offset;
     }
     static FFT_CONSTEXPR int inverse(int pass)
     {
-        int offset = forward(Passes::LATER);
+        int offset = forward(Plan::LATER);
         for (int i = 0; i < pass; i++) {
-            offset += 8 * Passes::stride(i);
+            offset += 2 * VALUES * Plan::stride(i);
         }
         return offset;
     }
-    static constexpr int LAST = inverse(Passes::LATER - 1);
-    static constexpr int LAST_VALUES = log2(Passes::FIRST) + 1;
+    static constexpr int LAST = inverse(Plan::LATER - 1);
 
     const float *data;
 
-    FFT_INLINE Twiddles<16> pair_of_pairs(int offset, int entries, int index) const
+    template <int OFFSET, int ENTRIES> FFT_INLINE Twiddles<Plan::POINTS> powers(int index) const
     {
-        const float4 *pairs = reinterpret_cast<const float4 *>(data + offset);
-        const float4 low = __ldg(pairs + index), high = __ldg(pairs + entries + index);
-        return {{{low.x, low.y}, {low.z, low.w}, {high.x, high.y}, {high.z, high.w}}};
+        Twiddles<Plan::POINTS> w;
+        unroll<VALUES / 2>([&](auto i) {
+            const float4 *pairs = reinterpret_cast<const float4 *>(data + OFFSET) + ENTRIES * i.value;
+            const float4 pair = __ldg(pairs + index);
+            w.power[2 * i.value] = {pair.x, pair.y};
+            w.power[2 * i.value + 1] = {pair.z, pair.w};
+        });
+        if constexpr (VALUES % 2 == 1) {
+            w.power[VALUES - 1] = value<OFFSET + 2 * (VALUES - 1) * ENTRIES>(index);
+        }
+        return w;
     }
 
-    // Of the forward passes of radix 16.
-    template <int PASS> FFT_INLINE Twiddles<16> later(int t) const
+    template <int OFFSET> FFT_INLINE Complex value(int index) const
     {
-        constexpr int OFFSET = forward(PASS), ENTRIES = Passes::FIRST << (4 * PASS);
-        return pair_of_pairs(OFFSET, ENTRIES, t / Passes::stride(PASS));
+        const float2 z = __ldg(reinterpret_cast<const float2 *>(data + OFFSET) + index);
+        return {z.x, z.y};
+    }
+
+    // Of the later forward passes.
+    template <int PASS> FFT_INLINE Twiddles<Plan::POINTS> later(int t) const
+    {
+        return powers<forward(PASS), Plan::settled(PASS)>(t / Plan::stride(PASS));
     }
 
     // Of the inverse ones.
-    template <int PASS> FFT_INLINE Twiddles<16> settled(int t) const
+    template <int PASS> FFT_INLINE Twiddles<Plan::POINTS> settled(int t) const
     {
-        constexpr int OFFSET = inverse(PASS), ENTRIES = Passes::stride(PASS);
-        return pair_of_pairs(OFFSET, ENTRIES, t % ENTRIES);
+        return powers<inverse(PASS), Plan::stride(PASS)>(t % Plan::stride(PASS));
     }
 
     // Of the last pass; m < P/FIRST.
-    FFT_INLINE Complex last(int value, int m) const
+    template <int VALUE> FFT_INLINE Complex last(int m) const
     {
-        const float2 *values = reinterpret_cast<const float2 *>(data + LAST);
-        const float2 z = __ldg(values + value * Passes::FIRST_STRIDE + m);
-        return {z.x, z.y};
+        return value<LAST + 2 * VALUE * Plan::FIRST_STRIDE>(m);
     }
 };
 
 // First pass of the forward transform of real points with the weights w^n: input
 // v[i] = input[t + THREADS*i].
-template <int P> FFT_INLINE void forward_first_real(Complex (&x)[16], const float (&v)[16])
+template <class Plan>
+FFT_INLINE void forward_first_real(Complex (&x)[Plan::POINTS], const float (&v)[Plan::POINTS])
 {
-    using Plan = Plan<P>;
     constexpr int R = Plan::FIRST;
     // W = exp(2 pi i/(4R)); the level LENGTH has W^(R/LENGTH).
     unroll<Plan::GROUPS>([&](auto group) {
@@ -101,6 +111,9 @@ template <int P> FFT_INLINE void forward_first_real(Complex (&x)[16], const floa
         if constexpr (R >= 16) {
             level<R, 16, -1>(part, rotated<1, 64>({1, 0}));
         }
+        if constexpr (R >= 32) {
+            level<R, 32, -1>(part, rotated<1, 128>({1, 0}));
+        }
         unroll<R>([&](auto j) {
             constexpr int from = reverse_bits(j.value, log2(R));
             x[group.value + Plan::GROUPS * j.value] = part[from];
@@ -108,24 +121,40 @@ template <int P> FFT_INLINE void forward_first_real(Complex (&x)[16], const floa
     });
 }
 
-// The passes of radix 16 of the inverse, from result j of the last forward pass in x[j].
-// Leaves the points in shared memory, for the last pass to read.
-template <int P, int PASS = Plan<P>::LATER - 1>
-FFT_INLINE void inverse_later(Complex *shared, Complex (&x)[16], int t, const Table<P> &table)
+// The passes of the inverse but for the last one, from result j of the last forward pass
+// in x[j]; the points are written to shared memory, for the last pass to read.
+template <class Plan, int PASS = Plan::LATER - 1>
+FFT_INLINE void inverse_later(Complex *shared, Complex (&x)[Plan::POINTS], int t, const Table<Plan> &table)
 {
-    using Plan = Plan<P>;
     if constexpr (PASS == Plan::LATER - 1) {
-        plain_transform<16, 1>(x);
-    } else {
-        read<P, PASS>(shared, x, t);
-        transform<16, 1>(x, table.template settled<PASS>(t));
+        plain_transform<Plan::POINTS, 1>(x);
+        Places<Plan, PASS>::write_reversed(shared, x, t);
     }
-    write_reversed<P, PASS>(shared, x, t);
-    synchronise<Plan::THREADS>();
     if constexpr (PASS > 0) {
-        inverse_later<P, PASS - 1>(shared, x, t, table);
+        const Twiddles<Plan::POINTS> w = table.template settled<PASS - 1>(t);
+        synchronise<Plan::sharing(PASS)>();
+        Places<Plan, PASS - 1>::read(shared, x, t);
+        transform<Plan::POINTS, 1>(x, w);
+        Places<Plan, PASS - 1>::write_reversed(shared, x, t);
+        inverse_later<Plan, PASS - 1>(shared, x, t, table);
     }
 }
+
+// What a thread needs for the last pass: for each of its transforms W, W^2, ..., c, c*W^(FIRST/2).
+template <class Plan> struct LastTwiddles {
+    static constexpr int VALUES = log2(Plan::FIRST) + 1;
+    Complex values[Plan::GROUPS][VALUES];
+
+    FFT_INLINE LastTwiddles(const Table<Plan> &table, int t)
+    {
+        unroll<Plan::GROUPS>([&](auto group) {
+            unroll<VALUES>([&](auto value) {
+                values[group.value][value.value] =
+                    table.template last<value.value>(t + Plan::THREADS * group.value);
+            });
+        });
+    }
+};
 
 // v[k] = Re(exp(-i pi k/(2R)) (a + w*b)), and that of k + R/2 with a - w*b.
 template <int R, int K> FFT_INLINE void real_butterfly(float &low, float &high, Complex a, Complex b, Complex w)
@@ -139,27 +168,32 @@ template <int R, int K> FFT_INLINE void real_butterfly(float &low, float &high, 
 }
 
 // The last pass of the inverse: real samples v[i] = output[t + THREADS*i].
-template <int P> FFT_INLINE void inverse_last_real(float (&v)[16], const Complex (&x)[16], int t, const Table<P> &table)
+template <class Plan>
+FFT_INLINE void inverse_last_real(
+    float (&v)[Plan::POINTS], const Complex (&x)[Plan::POINTS], const LastTwiddles<Plan> &twiddles)
 {
-    using Plan = Plan<P>;
     constexpr int R = Plan::FIRST, LEVELS = log2(R);
     unroll<Plan::GROUPS>([&](auto group) {
-        const int m = t + Plan::THREADS * group.value;
+        constexpr int GROUP = decltype(group)::value;
+        const auto &values = twiddles.values[GROUP];
         Complex part[R];
-        unroll<R>([&](auto j) { part[j.value] = x[group.value + Plan::GROUPS * j.value]; });
-        const Complex c = table.last(LEVELS - 1, m), cw = table.last(LEVELS, m);
+        unroll<R>([&](auto j) { part[j.value] = x[GROUP + Plan::GROUPS * j.value]; });
+        const Complex c = values[LEVELS - 1], cw = values[LEVELS];
         unroll<R / 2>([&](auto j) { part[j.value] = multiply(c, part[j.value]); });
         if constexpr (R == 2) {
-            real_butterfly<2, 0>(v[group.value], v[group.value + Plan::GROUPS], part[0], part[1], cw);
+            real_butterfly<2, 0>(v[GROUP], v[GROUP + Plan::GROUPS], part[0], part[1], cw);
         } else {
             level<R, 2, 1>(part, cw);
             if constexpr (R > 4) {
-                level<R, 4, 1>(part, table.last(LEVELS - 2, m));
+                level<R, 4, 1>(part, values[LEVELS - 2]);
             }
             if constexpr (R > 8) {
-                level<R, 8, 1>(part, table.last(LEVELS - 3, m));
+                level<R, 8, 1>(part, values[LEVELS - 3]);
             }
-            const Complex power = table.last(0, m);
+            if constexpr (R > 16) {
+                level<R, 16, 1>(part, values[LEVELS - 4]);
+            }
+            const Complex power = values[0];
             unroll<R / 4>([&](auto index) {
                 constexpr int k = decltype(index)::value;
                 constexpr int first = 2 * reverse_bits(k, LEVELS - 1);
@@ -168,7 +202,7 @@ template <int P> FFT_INLINE void inverse_last_real(float (&v)[16], const Complex
                 if constexpr (k > 0) {
                     w = rotated<k, R>(power);
                 }
-                constexpr int low = group.value + Plan::GROUPS * k;
+                constexpr int low = GROUP + Plan::GROUPS * k;
                 constexpr int quarter = Plan::GROUPS * R / 4;
                 real_butterfly<R, k>(v[low], v[low + 2 * quarter], part[first], part[first + 1], w);
                 real_butterfly<R, k + R / 4>(
@@ -180,135 +214,136 @@ template <int P> FFT_INLINE void inverse_last_real(float (&v)[16], const Complex
 
 } // namespace fft
 
-// How rows of up to P samples lie over blocks: src/cuda/conv/full_rows.rs has the same.
-template <int P> struct FullRows {
-    static constexpr int THREADS = fft::Plan<P>::THREADS;        // of a row
-    static constexpr int BLOCK = THREADS < 128 ? 128 : THREADS;
-    static constexpr int ROWS = BLOCK / THREADS;                 // rows of a block
-    static constexpr int BLOCKS = BLOCK >= 1024 ? 1 : 1024 / BLOCK; // of a multiprocessor: 64 registers a thread
-    static constexpr int PADDED = fft::Plan<P>::PADDED;
+// How rows of up to P samples lie over blocks: src/cuda/conv/full_rows/recipe.rs has the same.
+template <int P, int POINTS> struct FullRows {
+    using Plan = fft::Plan<P, POINTS>;
+    static constexpr int BLOCK = Plan::THREADS > 32 ? Plan::THREADS : 128;
+    static constexpr int ROWS = BLOCK / Plan::THREADS; // rows of a block
+    // Blocks of a multiprocessor: 64 registers a thread, or 128.
+    static constexpr int BLOCKS = (POINTS == 16 ? 1024 : 512) / BLOCK;
 };
 
 // v[i] = row[t + THREADS*i], or zero from `length` on.
-template <int P> FFT_INLINE void load(float (&v)[16], const float *row, int t, int length)
+template <class Plan> FFT_INLINE void load(float (&v)[Plan::POINTS], const float *row, int t, int length)
 {
-    constexpr int THREADS = FullRows<P>::THREADS;
     row += t;
-    if (t + 15 * THREADS < length) {
-        fft::unroll<16>([&](auto i) { v[i.value] = row[THREADS * i.value]; });
+    if (t + (Plan::POINTS - 1) * Plan::THREADS < length) {
+        fft::unroll<Plan::POINTS>([&](auto i) { v[i.value] = row[Plan::THREADS * i.value]; });
     } else {
-        fft::unroll<16>([&](auto i) {
-            v[i.value] = t + THREADS * i.value < length ? row[THREADS * i.value] : 0.0f;
+        fft::unroll<Plan::POINTS>([&](auto i) {
+            v[i.value] = t + Plan::THREADS * i.value < length ? row[Plan::THREADS * i.value] : 0.0f;
         });
     }
 }
 
-template <int P> FFT_INLINE void multiply_by(float (&v)[16], const float *row, int t, int length)
+template <class Plan> FFT_INLINE void multiply_by(float (&v)[Plan::POINTS], const float *row, int t, int length)
 {
-    float factor[16];
-    load<P>(factor, row, t, length);
-    fft::unroll<16>([&](auto i) { v[i.value] *= factor[i.value]; });
+    float factor[Plan::POINTS];
+    load<Plan>(factor, row, t, length);
+    fft::unroll<Plan::POINTS>([&](auto i) { v[i.value] *= factor[i.value]; });
 }
 
-template <int P> FFT_INLINE void store(const float (&v)[16], float *row, int t, int length, bool accumulate)
+template <class Plan>
+FFT_INLINE void store(const float (&v)[Plan::POINTS], float *row, int t, int length, bool accumulate)
 {
-    constexpr int THREADS = FullRows<P>::THREADS;
     row += t;
-    if (t + 15 * THREADS < length && !accumulate) {
-        fft::unroll<16>([&](auto i) { row[THREADS * i.value] = v[i.value]; });
+    if (t + (Plan::POINTS - 1) * Plan::THREADS < length && !accumulate) {
+        fft::unroll<Plan::POINTS>([&](auto i) { row[Plan::THREADS * i.value] = v[i.value]; });
     } else {
-        fft::unroll<16>([&](auto i) {
-            float *sample = row + THREADS * i.value;
-            if (t + THREADS * i.value < length) {
+        fft::unroll<Plan::POINTS>([&](auto i) {
+            float *sample = row + Plan::THREADS * i.value;
+            if (t + Plan::THREADS * i.value < length) {
                 *sample = accumulate ? *sample + v[i.value] : v[i.value];
             }
         });
     }
 }
 
-// Values j of the last forward pass, with those of the spectrum; CONJUGATED for the
-// transposed convolution, a correlation.
-template <int P, bool CONJUGATED>
-FFT_INLINE void multiply_by_spectrum(fft::Complex (&x)[16], const float *spectrum, int channel, int t)
+// Values of the last forward pass times those of the spectrum, in order; CONJUGATED for
+// the transposed convolution, a correlation.
+template <class Plan, bool CONJUGATED>
+FFT_INLINE void multiply_by_spectrum(fft::Complex (&x)[Plan::POINTS], const void *spectrum, int channel, int t)
 {
-    constexpr int THREADS = FullRows<P>::THREADS;
-    const float4 *pairs = reinterpret_cast<const float4 *>(spectrum) + (long long)channel * (P / 2) + t;
+    const float4 *pairs = static_cast<const float4 *>(spectrum) + (long long)channel * (Plan::SIZE / 2) + t;
     const auto product = [](fft::Complex z, float re, float im) {
         return fft::multiply(z, {re, CONJUGATED ? -im : im});
     };
-    fft::Complex in_order[16];
-    fft::unroll<8>([&](auto j) {
-        const float4 pair = __ldg(pairs + THREADS * j.value);
-        constexpr int even = fft::reverse_bits(2 * j.value, 4), odd = fft::reverse_bits(2 * j.value + 1, 4);
+    fft::Complex in_order[Plan::POINTS];
+    fft::unroll<Plan::POINTS / 2>([&](auto j) {
+        const float4 pair = __ldg(pairs + Plan::THREADS * j.value);
+        constexpr int even = fft::reverse_bits(2 * j.value, Plan::LOG_POINTS);
+        constexpr int odd = fft::reverse_bits(2 * j.value + 1, Plan::LOG_POINTS);
         in_order[2 * j.value] = product(x[even], pair.x, pair.y);
         in_order[2 * j.value + 1] = product(x[odd], pair.z, pair.w);
     });
-    fft::unroll<16>([&](auto j) { x[j.value] = in_order[j.value]; });
+    fft::unroll<Plan::POINTS>([&](auto j) { x[j.value] = in_order[j.value]; });
 }
 
 // `c.length` samples are read, `output_length` written.
-template <int P, bool CONJUGATED> FFT_INLINE void full_rows(const Convolution &c, int output_length)
+template <class Shape, bool CONJUGATED> FFT_INLINE void full_rows(const Convolution &c, int output_length)
 {
-    using Shape = FullRows<P>;
+    using Plan = typename Shape::Plan;
     extern __shared__ __align__(16) unsigned char memory[];
-    const int t = threadIdx.x % Shape::THREADS, group = threadIdx.x / Shape::THREADS;
-    fft::Complex *shared = reinterpret_cast<fft::Complex *>(memory) + group * Shape::PADDED;
-    const fft::Table<P> table = {static_cast<const float *>(c.tables)};
+    const int t = threadIdx.x % Plan::THREADS, group = threadIdx.x / Plan::THREADS;
+    fft::Complex *shared = reinterpret_cast<fft::Complex *>(memory) + group * Plan::PADDED;
+    const fft::Table<Plan> table = {static_cast<const float *>(c.tables)};
 
     // Rows of one channel side by side: they share its spectrum. Threads beyond the last
     // row compute it again, to take part in the exchanges.
     const unsigned rows = unsigned(c.batch) * unsigned(c.channels);
     const unsigned own = blockIdx.x * Shape::ROWS + group, last = rows - 1;
     const unsigned index = own < last ? own : last;
-    const int channel = int(index / unsigned(c.batch)), batch = int(index % unsigned(c.batch));
-    const Row<float> row(c, batch, channel);
+    const Row<float> row(c, int(index % unsigned(c.batch)), int(index / unsigned(c.batch)));
 
-    float v[16];
-    load<P>(v, row.u(), t, c.length);
+    float v[Plan::POINTS];
+    load<Plan>(v, row.u(), t, c.length);
     if (c.in_gate.data) {
-        multiply_by<P>(v, row.in_gate(), t, c.length);
+        multiply_by<Plan>(v, row.in_gate(), t, c.length);
     }
-    fft::Complex x[16];
-    fft::forward_first_real<P>(x, v);
-    fft::write_first<P>(shared, x, t);
-    fft::forward_later<P>(shared, x, t, table);
-    multiply_by_spectrum<P, CONJUGATED>(x, static_cast<const float *>(c.spectrum), channel, t);
-    fft::inverse_later<P>(shared, x, t, table);
-    fft::read_first<P>(shared, x, t);
-    fft::inverse_last_real<P>(v, x, t, table);
+    fft::Complex x[Plan::POINTS];
+    fft::forward_first_real<Plan>(x, v);
+    fft::FirstPlaces<Plan>::write(shared, x, t);
+    fft::forward_later<Plan>(shared, x, t, table);
+    multiply_by_spectrum<Plan, CONJUGATED>(x, c.spectrum, row.channel, t);
+    fft::inverse_later<Plan>(shared, x, t, table);
+    const fft::LastTwiddles<Plan> twiddles(table, t);
+    fft::synchronise<Plan::THREADS>();
+    fft::FirstPlaces<Plan>::read(shared, x, t);
+    fft::inverse_last_real<Plan>(v, x, twiddles);
     if (c.out_gate.data) {
-        multiply_by<P>(v, row.out_gate(), t, output_length);
+        multiply_by<Plan>(v, row.out_gate(), t, output_length);
     }
     if (own < rows) {
-        store<P>(v, row.y(), t, output_length, c.accumulate);
+        store<Plan>(v, row.y(), t, output_length, c.accumulate);
     }
 }
 
 // values[channel][j/2][t][j%2] = FFT_P(c w^n)[k]/P, of the frequency k that thread t has as
 // value j of the last pass.
-template <int P> FFT_INLINE void full_spectrum(const Taps &taps, float *values)
+template <class Shape> FFT_INLINE void full_spectrum(const Taps &taps, float *values)
 {
-    using Shape = FullRows<P>;
+    using Plan = typename Shape::Plan;
     extern __shared__ __align__(16) unsigned char memory[];
-    const int t = threadIdx.x % Shape::THREADS, group = threadIdx.x / Shape::THREADS;
-    fft::Complex *shared = reinterpret_cast<fft::Complex *>(memory) + group * Shape::PADDED;
+    const int t = threadIdx.x % Plan::THREADS, group = threadIdx.x / Plan::THREADS;
+    fft::Complex *shared = reinterpret_cast<fft::Complex *>(memory) + group * Plan::PADDED;
     const long long own = (long long)blockIdx.x * Shape::ROWS + group;
-    const TapRow<P> row(taps, own < taps.channels ? own : 0);
+    const TapRow<Plan::SIZE> row(taps, own < taps.channels ? own : 0);
 
-    fft::Complex x[16];
-    fft::unroll<16>([&](auto i) {
-        const int n = t + Shape::THREADS * i.value;
+    fft::Complex x[Plan::POINTS];
+    fft::unroll<Plan::POINTS>([&](auto i) {
+        const int n = t + Plan::THREADS * i.value;
         x[i.value] = {row.real[n], -row.minus_imaginary[n]};
     });
-    fft::forward<P>(shared, x, t, -0.25f);
+    fft::forward<Plan>(shared, x, t, -0.25f);
     if (own >= taps.channels) {
         return;
     }
-    float4 *pairs = reinterpret_cast<float4 *>(values) + own * (P / 2) + t;
-    fft::unroll<8>([&](auto j) {
-        constexpr int even = fft::reverse_bits(2 * j.value, 4), odd = fft::reverse_bits(2 * j.value + 1, 4);
-        constexpr float scale = 1.0f / P;
-        pairs[Shape::THREADS * j.value] = {
+    float4 *pairs = reinterpret_cast<float4 *>(values) + own * (Plan::SIZE / 2) + t;
+    fft::unroll<Plan::POINTS / 2>([&](auto j) {
+        constexpr int even = fft::reverse_bits(2 * j.value, Plan::LOG_POINTS);
+        constexpr int odd = fft::reverse_bits(2 * j.value + 1, Plan::LOG_POINTS);
+        constexpr float scale = 1.0f / Plan::SIZE;
+        pairs[Plan::THREADS * j.value] = {
             scale * x[even].re, scale * x[even].im, scale * x[odd].re, scale * x[odd].im};
     });
 }

@@ -106,18 +106,19 @@ template <int NY, int R> struct Layout {
 template <int A, int NY, int R> struct HalfSpectrum {
     static constexpr int M = 16 * NY * R;
     static constexpr int P = A * M;
-    static constexpr int THREADS = fft::Plan<M>::THREADS;
+    using Plan = fft::Plan<M>;
+    static constexpr int THREADS = Plan::THREADS;
     static constexpr int BLOCK = THREADS < 64 ? 64 : THREADS;
     static constexpr int ROWS = BLOCK / THREADS; // (channel, kX) pairs in a block
-    static constexpr int PADDED = fft::Plan<M>::PADDED;
-};
+    };
 
 template <int A, int NY, int R>
 FFT_INLINE void half_spectrum(const Taps &taps, unsigned *spectrum, float *unscale)
 {
     using Shape = HalfSpectrum<A, NY, R>;
+    using Plan = typename Shape::Plan;
     constexpr int M = Shape::M, THREADS = Shape::THREADS;
-    __shared__ Complex points[Shape::ROWS * Shape::PADDED];
+    __shared__ Complex points[Shape::ROWS * Plan::PADDED];
     __shared__ float warp_sums[THREADS > 32 ? THREADS / 32 : 1];
 
     const int t = threadIdx.x % THREADS;
@@ -165,14 +166,14 @@ FFT_INLINE void half_spectrum(const Taps &taps, unsigned *spectrum, float *unsca
         return scaled_squares;
     });
 
-    Complex *shared = points + group * Shape::PADDED;
-    fft::forward<M>(shared, x, t, shift);
+    Complex *shared = points + group * Plan::PADDED;
+    fft::forward<Plan>(shared, x, t, shift);
 
     // To natural order, then out in the convolution's.
     fft::synchronise<THREADS>();
     fft::unroll<16>([&](auto j) {
         constexpr int from = fft::reverse_bits(j.value, 4);
-        shared[fft::padded(fft::frequency<M>(t, j.value))] = x[from];
+        shared[Plan::place(fft::frequency<Plan>(t, j.value))] = x[from];
     });
     fft::synchronise<THREADS>();
     if (!active) {
@@ -185,8 +186,8 @@ FFT_INLINE void half_spectrum(const Taps &taps, unsigned *spectrum, float *unsca
 #pragma unroll
     for (int i = 0; i < M / 2 / THREADS; i++) {
         const Layout<NY, R> layout(t + THREADS * i);
-        const Complex low = shared[fft::padded(layout.frequency)];
-        const Complex high = shared[fft::padded(layout.frequency + 16)];
+        const Complex low = shared[Plan::place(layout.frequency)];
+        const Complex high = shared[Plan::place(layout.frequency + 16)];
         const auto scaled = [&](float value) { return scalbnf(value * (1.0f / R), -exponent); };
         const __half2 real = __floats2half2_rn(scaled(low.re), scaled(high.re));
         const __half2 imaginary = __floats2half2_rn(scaled(low.im), scaled(high.im));

@@ -49,7 +49,7 @@ impl FullSpectra {
             .collect::<Result<_>>()?;
         Ok(FullSpectra {
             blocks,
-            tables: tables_on(device, recipe.size)?,
+            tables: tables_on(device, recipe)?,
         })
     }
 
@@ -191,11 +191,9 @@ impl Launch<'_> {
             accumulate: i32::from(self.accumulate),
         };
         let output_length = self.output.1 as i32;
-        let suffix = match self.direction {
-            Direction::Convolution => "",
-            Direction::Transposed => "_transposed",
-        };
-        let function = format!("full_rows_p{}{suffix}", self.recipe.size);
+        let function = self
+            .recipe
+            .function(self.direction == Direction::Transposed);
         let bytes = self.recipe.shared_bytes();
         let kernel = load_with_shared_memory(device, "full_rows", &function, bytes)?;
         let config = launch_config(
@@ -230,15 +228,15 @@ const NOTHING: Sequence = Sequence {
 type Made = HashMap<(usize, usize), Arc<CudaSlice<f32>>>;
 
 /// The twiddles on the device: made once in a process.
-fn tables_on(device: &CudaDevice, size: usize) -> Result<Arc<CudaSlice<f32>>> {
+fn tables_on(device: &CudaDevice, recipe: &FullRecipe) -> Result<Arc<CudaSlice<f32>>> {
     static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
     let stream = device.cuda_stream();
-    let key = (stream.context().ordinal(), size);
+    let key = (stream.context().ordinal(), recipe.size);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(tables) = made.get(&key) {
         return Ok(tables.clone());
     }
-    let tables = Arc::new(device.clone_htod(&tables::twiddles(size))?);
+    let tables = Arc::new(device.clone_htod(&tables::twiddles(recipe))?);
     // Other streams may use them next, and need not track when they were written.
     stream.synchronize().w()?;
     made.insert(key, tables.clone());

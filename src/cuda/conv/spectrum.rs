@@ -155,9 +155,9 @@ pub(super) fn full(
     if taps.channels > 0 {
         let stream = device.cuda_stream();
         let (arguments, _taps) = arguments(&stream, taps, window, block, Form::RightAngle)?;
-        let function = format!("spectrum_full_p{}", recipe.size);
-        let kernel =
-            load_with_shared_memory(device, "full_rows", &function, recipe.shared_bytes())?;
+        let function = recipe.spectrum_function();
+        let bytes = recipe.shared_bytes();
+        let kernel = load_with_shared_memory(device, "full_rows", &function, bytes)?;
         let mut builder = stream.launch_builder(&kernel);
         builder.arg(&arguments).arg(&mut values);
         // SAFETY: as in `half`, with two values for each point.

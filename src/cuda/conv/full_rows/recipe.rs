@@ -6,38 +6,50 @@
 pub(crate) struct FullRecipe {
     /// Complex points of a transform, and samples of a block of a row.
     pub(crate) size: usize,
+    /// Those that a thread holds.
+    pub(crate) points_per_thread: usize,
     /// Blocks of a row: one where the row fits into a transform.
     pub(crate) blocks: usize,
 }
 
-/// The transforms that there are kernels for, as in `cuda/full_rows.cu`.
-const SIZES: [usize; 9] = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
-
-/// Points that a thread holds.
-pub(super) const POINTS_PER_THREAD: usize = 16;
-
-/// Bytes of shared memory for each point of a transform of `size` points: f32, with padding.
-const fn row_bytes(size: usize) -> usize {
-    8 * (size + size / 16)
-}
+/// The transforms that there are kernels for, and the points of a thread, as in
+/// `cuda/full_rows.cu`: 32 where that saves a pass and its exchange.
+const SIZES: [(usize, usize); 9] = [
+    (64, 16),
+    (128, 16),
+    (256, 16),
+    (512, 32),
+    (1024, 32),
+    (2048, 16),
+    (4096, 16),
+    (8192, 32),
+    (16384, 32),
+];
 
 impl FullRecipe {
     /// The recipe for rows of `length` samples on a device whose blocks of threads can have
     /// `shared_memory_bytes`: the smallest transform that holds the row, or several of the
     /// largest that the device holds.
     pub(crate) fn choose(length: usize, shared_memory_bytes: usize) -> Self {
-        let fits = |size: &&usize| row_bytes(**size) <= shared_memory_bytes;
-        let size = SIZES
-            .iter()
+        let recipes = || {
+            SIZES.iter().map(|&(size, points_per_thread)| FullRecipe {
+                size,
+                points_per_thread,
+                blocks: length.div_ceil(size).max(1),
+            })
+        };
+        let fits = |recipe: &FullRecipe| recipe.shared_bytes() <= shared_memory_bytes;
+        let largest = recipes().filter(fits).last();
+        recipes()
             .filter(fits)
-            .find(|&&size| size >= length)
-            .or_else(|| SIZES.iter().rev().find(fits))
-            .copied()
-            .unwrap_or(SIZES[0]);
-        FullRecipe {
-            size,
-            blocks: length.div_ceil(size).max(1),
-        }
+            .find(|recipe| recipe.blocks == 1)
+            .or(largest)
+            // No device has less than the smallest needs: its launch would say so.
+            .unwrap_or(FullRecipe {
+                size: SIZES[0].0,
+                points_per_thread: SIZES[0].1,
+                blocks: length.div_ceil(SIZES[0].0).max(1),
+            })
     }
 
     /// The most samples that a row can have.
@@ -47,11 +59,14 @@ impl FullRecipe {
 
     /// Rows that one block of threads computes: small ones share it.
     pub(crate) fn rows_per_block(&self) -> usize {
-        (128 / self.threads_per_row()).max(1)
+        match self.threads_per_row() {
+            threads @ 1..=32 => 128 / threads,
+            _ => 1,
+        }
     }
 
     pub(crate) fn threads_per_row(&self) -> usize {
-        self.size / POINTS_PER_THREAD
+        self.size / self.points_per_thread
     }
 
     /// Threads of a block.
@@ -59,9 +74,19 @@ impl FullRecipe {
         self.rows_per_block() * self.threads_per_row()
     }
 
-    /// Dynamic shared memory of a block of threads.
+    /// Dynamic shared memory of a block of threads: rows in f32, with padding.
     pub(crate) fn shared_bytes(&self) -> usize {
-        self.rows_per_block() * row_bytes(self.size)
+        self.rows_per_block() * 8 * (self.size + self.threads_per_row())
+    }
+
+    /// The kernel that convolves, or its transpose.
+    pub(crate) fn function(&self, transposed: bool) -> String {
+        let transposed = if transposed { "_transposed" } else { "" };
+        format!("full_rows_p{}{transposed}", self.size)
+    }
+
+    pub(crate) fn spectrum_function(&self) -> String {
+        format!("spectrum_full_p{}", self.size)
     }
 
     /// Samples `first .. first + count` of block `index` of rows of `length` samples.
@@ -81,7 +106,7 @@ mod tests {
     #[test]
     fn rows_take_the_next_size_or_several_blocks() {
         let chosen = |length, card| {
-            let FullRecipe { size, blocks } = FullRecipe::choose(length, card);
+            let FullRecipe { size, blocks, .. } = FullRecipe::choose(length, card);
             (size, blocks)
         };
         for card in CARDS {
@@ -106,7 +131,7 @@ mod tests {
             for length in [1, 129, 5000, 16384, 20000, 32768, 100_000] {
                 let recipe = FullRecipe::choose(length, card);
                 assert!(recipe.shared_bytes() <= card, "{recipe:?}");
-                assert!((128..=1024).contains(&recipe.threads()), "{recipe:?}");
+                assert!((64..=512).contains(&recipe.threads()), "{recipe:?}");
                 assert!(recipe.longest_row() >= length);
                 let mut next = 0;
                 for index in 0..recipe.blocks {
@@ -123,14 +148,13 @@ mod tests {
     #[test]
     fn every_kernel_is_compiled() {
         use crate::cuda::ptx::{choose, PTX};
-        for size in SIZES {
-            for name in [
-                format!("full_rows_p{size}"),
-                format!("full_rows_p{size}_transposed"),
-                format!("spectrum_full_p{size}"),
-            ] {
-                choose(PTX, "full_rows", &name, 1000).unwrap();
-            }
+        let compiled = |name: &str| choose(PTX, "full_rows", name, 1000).is_ok();
+        for (size, _) in SIZES {
+            let recipe = FullRecipe::choose(size, 227 << 10);
+            assert_eq!(recipe.size, size);
+            assert!(compiled(&recipe.function(false)), "{recipe:?}");
+            assert!(compiled(&recipe.function(true)), "{recipe:?}");
+            assert!(compiled(&recipe.spectrum_function()), "{recipe:?}");
         }
     }
 }
