@@ -1,6 +1,7 @@
 // In the documentation the README's links and its picture lead elsewhere than in the repository:
 // of two definitions of a link Markdown takes the first one.
 #![doc = concat!("[fused]: data:image/svg+xml;base64,", include_str!("../docs/fused.svg.base64"))]
+#![doc = concat!("[gpu]: data:image/svg+xml;base64,", include_str!("../docs/gpu.svg.base64"))]
 //! [`FlashFftConv`]: crate::FlashFftConv
 //! [`PreparedConv`]: crate::PreparedConv
 //! [`FlashDepthwiseConv1d`]: crate::FlashDepthwiseConv1d
@@ -11,6 +12,7 @@
 //! [docs/architecture.md]: crate::guide::architecture
 //! [docs/cpu-convolution.md]: crate::guide::cpu_convolution
 //! [docs/models.md]: crate::guide::models
+//! [docs/performance.md]: crate::guide::performance
 //! [docs/training.md]: crate::guide::training
 //! [LICENSE-MIT]: https://opensource.org/license/mit
 //! [LICENSE-APACHE]: https://www.apache.org/licenses/LICENSE-2.0
@@ -41,6 +43,8 @@ pub mod guide {
     pub mod cpu_convolution {}
     #[doc = include_str!("../docs/models.md")]
     pub mod models {}
+    #[doc = include_str!("../docs/performance.md")]
+    pub mod performance {}
     #[doc = include_str!("../docs/training.md")]
     pub mod training {}
 }

@@ -173,16 +173,28 @@ fn section_links_have_sections() {
     }
 }
 
-/// The documentation shows the picture from the link itself, for want of files.
+/// The documentation shows the pictures from the links themselves, for want of files.
 #[test]
-fn the_inlined_picture_is_the_drawn_one() {
-    let drawn = include_bytes!("../docs/fused.svg");
-    let inlined = include_str!("../docs/fused.svg.base64");
-    assert_eq!(
-        inlined.trim(),
-        base64(drawn),
-        "run: base64 -w0 docs/fused.svg > docs/fused.svg.base64"
-    );
+fn the_inlined_pictures_are_the_drawn_ones() {
+    let pictures: [(&[u8], &str, &str); 2] = [
+        (
+            include_bytes!("../docs/fused.svg"),
+            include_str!("../docs/fused.svg.base64"),
+            "fused",
+        ),
+        (
+            include_bytes!("../docs/gpu.svg"),
+            include_str!("../docs/gpu.svg.base64"),
+            "gpu",
+        ),
+    ];
+    for (drawn, inlined, name) in pictures {
+        assert_eq!(
+            inlined.trim(),
+            base64(drawn),
+            "run: base64 -w0 docs/{name}.svg > docs/{name}.svg.base64"
+        );
+    }
 }
 
 fn base64(bytes: &[u8]) -> String {
