@@ -70,18 +70,28 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
         return base + row * (4 * M) + part * IMAGINARY + ((unit ^ swizzle) << 4);
     }
 
-    // The first of 8 neighbouring samples q of a lane in the X pass; the lane also takes X + 1, M samples later.
-    // A = 16: X = 2t + 8 (q & 1), unit 2 member + q / 2 of 8 lanes g. A = 8: X = 2t, unit 4 member + q.
+    // The first of 8 neighbouring samples q of lane 8t + g, in memory order: eight lanes take a line of 128 bytes. The
+    // lane also takes X + 1, M samples later.
+    // A = 16: X = 2t + 8 (q & 1), group g of unit 2 member + q / 2. A = 8: X = 2t, unit 4 member + q.
     // A = 4: X = 2 (t & 1), unit 8 member + 2 q + t / 2.
     static DEVICE int first_sample(const Place &p, int q)
     {
+        const int t = p.lane >> 3, g = p.lane & 7;
         if constexpr (A == 16)
-            return (2 * p.t + 8 * (q & 1)) * M + (16 * p.member + p.g + 8 * (q >> 1)) * 8;
+            return (2 * t + 8 * (q & 1)) * M + (16 * p.member + g + 8 * (q >> 1)) * 8;
         else if constexpr (A == 8)
-            return 2 * p.t * M + (32 * p.member + p.g + 8 * q) * 8;
+            return 2 * t * M + (32 * p.member + g + 8 * q) * 8;
         else
-            return 2 * (p.t & 1) * M + (64 * p.member + p.g + 16 * q + 8 * (p.t >> 1)) * 8;
+            return 2 * (t & 1) * M + (64 * p.member + g + 16 * q + 8 * (t >> 1)) * 8;
     }
+    // Operands of matrix products have the words of lane 8t + g in lane 4g + t. Read in that order, samples would take
+    // four times as many turns of the memory pipe as lines.
+    static DEVICE Word to_operand_order(const Place &p, Word w) { return __shfl_sync(0xffffffffu, w, 8 * p.t + p.g); }
+    static DEVICE Word to_memory_order(const Place &p, Word w)
+    {
+        return __shfl_sync(0xffffffffu, w, 4 * (p.lane & 7) + (p.lane >> 3));
+    }
+
     // This lane's row of the first (and, for A = 4, second) matrices of the X pass that hold real parts, and of those
     // that hold imaginary parts. A = 4: both parts are in one matrix; units 0 to 3, and 4 to 7.
     DEVICE void x_pass_addresses(const Place &p, Word &first, Word &second) const
@@ -119,6 +129,11 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
                 gate_in<K, MODE>(a[j], b[j], ga[j], gb[j], scale, v[2 * j][q], v[2 * j + 1][q]);
             magnitude = larger_magnitude(magnitude, v[0][q]);
         }
+#pragma unroll
+        for (int q = 0; q < 4; q++)
+#pragma unroll
+            for (int jj = 0; jj < 8; jj++)
+                v[jj][q] = to_operand_order(p, v[jj][q]);
 #pragma unroll
         for (int j = 0; j < R; j++) {
             const uint4 *matrices = p.x_matrices + j * 4 * 32;
@@ -262,7 +277,7 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
         const Place p = place();
         Word address, second_address;
         x_pass_addresses(p, address, second_address);
-        Word out[4][2][4]; // [q][X or X + 1]: gates, then outputs
+        Word out[4][2][4]; // [q][X or X + 1], in memory order: gates, then outputs
         if (K::GATED) {
             const T *out_gate = row.out_gate();
 #pragma unroll
@@ -312,8 +327,11 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
 #pragma unroll
             for (int q = 0; q < 4; q++)
 #pragma unroll
-                for (int x = 0; x < 2; x++)
-                    out[q][x][pair] = gate_out<K>(y[0][q][x], y[1][q][x], out[q][x][pair], factor);
+                for (int x = 0; x < 2; x++) {
+                    Word &word = out[q][x][pair];
+                    const Word gate = K::GATED ? to_operand_order(p, word) : 0;
+                    word = to_memory_order(p, gate_out<K>(y[0][q][x], y[1][q][x], gate, factor));
+                }
         }
         T *y_row = row.y();
 #pragma unroll
