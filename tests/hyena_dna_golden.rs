@@ -69,35 +69,46 @@ fn check(case: &str, layout: &str, device: &Device) -> Result<()> {
     Ok(())
 }
 
-twin!(tiny_a_with_original_names, super::tiny_a_with_original_names, not on the GPU yet);
+twin!(
+    tiny_a_with_original_names,
+    super::tiny_a_with_original_names
+);
 fn tiny_a_with_original_names(device: &Device) -> Result<()> {
     check("hyenadna_tiny_a", "orig", device)
 }
 
-twin!(tiny_a_with_hugging_face_names, super::tiny_a_with_hugging_face_names, not on the GPU yet);
+twin!(
+    tiny_a_with_hugging_face_names,
+    super::tiny_a_with_hugging_face_names
+);
 fn tiny_a_with_hugging_face_names(device: &Device) -> Result<()> {
     check("hyenadna_tiny_a", "hf", device)
 }
 
-twin!(tiny_b_with_original_names, super::tiny_b_with_original_names, not on the GPU yet);
+twin!(
+    tiny_b_with_original_names,
+    super::tiny_b_with_original_names
+);
 fn tiny_b_with_original_names(device: &Device) -> Result<()> {
     check("hyenadna_tiny_b", "orig", device)
 }
 
-twin!(tiny_b_with_hugging_face_names, super::tiny_b_with_hugging_face_names, not on the GPU yet);
+twin!(
+    tiny_b_with_hugging_face_names,
+    super::tiny_b_with_hugging_face_names
+);
 fn tiny_b_with_hugging_face_names(device: &Device) -> Result<()> {
     check("hyenadna_tiny_b", "hf", device)
 }
 
-twin!(order_three, super::order_three, not on the GPU yet);
+twin!(order_three, super::order_three);
 fn order_three(device: &Device) -> Result<()> {
     check("hyenadna_tiny_order3", "orig", device)
 }
 
 twin!(
     layouts_of_configuration_and_weights_mix,
-    super::layouts_of_configuration_and_weights_mix,
-    not on the GPU yet
+    super::layouts_of_configuration_and_weights_mix
 );
 fn layouts_of_configuration_and_weights_mix(device: &Device) -> Result<()> {
     let io = golden("hyenadna_tiny_a.io");
@@ -117,7 +128,7 @@ fn layouts_of_configuration_and_weights_mix(device: &Device) -> Result<()> {
     Ok(())
 }
 
-twin!(the_inside_of_a_mixer, super::the_inside_of_a_mixer, not on the GPU yet);
+twin!(the_inside_of_a_mixer, super::the_inside_of_a_mixer);
 fn the_inside_of_a_mixer(device: &Device) -> Result<()> {
     for (case, layer) in [
         ("hyenadna_tiny_a", 1),
@@ -142,7 +153,7 @@ fn the_inside_of_a_mixer(device: &Device) -> Result<()> {
     Ok(())
 }
 
-twin!(half_precision_stays_near, super::half_precision_stays_near, not on the GPU yet);
+twin!(half_precision_stays_near, super::half_precision_stays_near);
 fn half_precision_stays_near(device: &Device) -> Result<()> {
     let io = golden("hyenadna_tiny_a.io");
     for (dtype, tolerance) in [(DType::F16, 5e-3), (DType::BF16, 4e-2)] {

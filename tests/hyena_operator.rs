@@ -52,8 +52,7 @@ fn check(case: &str, config: HyenaOperatorConfig, device: &Device) -> Result<()>
 
 twin!(
     agrees_with_the_reference_causal,
-    super::agrees_with_the_reference_causal,
-    not on the GPU yet
+    super::agrees_with_the_reference_causal
 );
 fn agrees_with_the_reference_causal(device: &Device) -> Result<()> {
     check("hyena_op_causal_shift0", config(16, 2, 128), device)
@@ -61,8 +60,7 @@ fn agrees_with_the_reference_causal(device: &Device) -> Result<()> {
 
 twin!(
     agrees_with_the_reference_bidirectional,
-    super::agrees_with_the_reference_bidirectional,
-    not on the GPU yet
+    super::agrees_with_the_reference_bidirectional
 );
 fn agrees_with_the_reference_bidirectional(device: &Device) -> Result<()> {
     let config = HyenaOperatorConfig {
@@ -74,8 +72,7 @@ fn agrees_with_the_reference_bidirectional(device: &Device) -> Result<()> {
 
 twin!(
     agrees_with_the_reference_normalized,
-    super::agrees_with_the_reference_normalized,
-    not on the GPU yet
+    super::agrees_with_the_reference_normalized
 );
 fn agrees_with_the_reference_normalized(device: &Device) -> Result<()> {
     let mut config = config(16, 2, 130);
@@ -195,8 +192,7 @@ fn agrees_with_its_definition_at_any_order_and_length() -> Result<()> {
 
 twin!(
     rows_of_a_batch_and_views_do_not_matter,
-    super::rows_of_a_batch_and_views_do_not_matter,
-    not on the GPU yet
+    super::rows_of_a_batch_and_views_do_not_matter
 );
 fn rows_of_a_batch_and_views_do_not_matter(device: &Device) -> Result<()> {
     let (operator, _) = fresh(&config(4, 2, 100), DType::F32, false, device)?;
@@ -223,7 +219,10 @@ fn rows_of_a_batch_and_views_do_not_matter(device: &Device) -> Result<()> {
     Ok(())
 }
 
-twin!(not_a_number_stays_in_its_row, super::not_a_number_stays_in_its_row, not on the GPU yet);
+twin!(
+    not_a_number_stays_in_its_row,
+    super::not_a_number_stays_in_its_row
+);
 fn not_a_number_stays_in_its_row(device: &Device) -> Result<()> {
     let (operator, _) = fresh(&config(4, 3, 100), DType::F32, false, device)?;
     let u = random_tensor(3, &[2, 50, 4], DType::F32, device)?;
@@ -251,7 +250,10 @@ fn empty_inputs_give_empty_outputs(device: &Device) -> Result<()> {
     Ok(())
 }
 
-twin!(keeping_spectra_changes_nothing, super::keeping_spectra_changes_nothing, not on the GPU yet);
+twin!(
+    keeping_spectra_changes_nothing,
+    super::keeping_spectra_changes_nothing
+);
 fn keeping_spectra_changes_nothing(device: &Device) -> Result<()> {
     let (operator, _) = fresh(&config(4, 3, 300), DType::F32, false, device)?;
     let long = random_tensor(4, &[1, 300, 4], DType::F32, device)?;
@@ -273,8 +275,7 @@ fn keeping_spectra_changes_nothing(device: &Device) -> Result<()> {
 
 twin!(
     one_operator_serves_several_threads,
-    super::one_operator_serves_several_threads,
-    not on the GPU yet
+    super::one_operator_serves_several_threads
 );
 fn one_operator_serves_several_threads(device: &Device) -> Result<()> {
     let (operator, _) = fresh(&config(4, 2, 300), DType::F32, false, device)?;

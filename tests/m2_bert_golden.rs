@@ -12,7 +12,14 @@ use candle_nn::VarBuilder;
 use common::{assert_close, data_dir, deviation, golden, to_f64};
 use std::collections::HashMap;
 
-const CPU: Device = Device::Cpu;
+/// Tolerances in f32 and, on the CPU, in f64.
+fn tolerances(device: &Device) -> &'static [(DType, f64)] {
+    const BOTH: [(DType, f64); 2] = [(DType::F32, 1e-4), (DType::F64, 1e-9)];
+    match device.is_cpu() {
+        true => &BOTH,
+        false => &BOTH[..1],
+    }
+}
 
 /// The tensors below a prefix, without it.
 fn below(all: &HashMap<String, Tensor>, prefix: &str) -> HashMap<String, Tensor> {
@@ -43,7 +50,7 @@ fn assert_within(got: &Tensor, want: &Tensor, absolute: f64, what: &str) {
     assert!(d.absolute_max <= absolute, "{what}: {d:?}");
 }
 
-fn check_mixer(name: &str) -> Result<()> {
+fn check_mixer(name: &str, device: &Device) -> Result<()> {
     let all = golden(name);
     let case = case(name);
     let number = |field: &str| case[field].as_u64().unwrap() as usize;
@@ -61,10 +68,10 @@ fn check_mixer(name: &str) -> Result<()> {
         },
         initializer_range: 0.02,
     };
-    for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-9)] {
-        let vb = VarBuilder::from_tensors(below(&all, "weight."), dtype, &CPU);
+    for &(dtype, tolerance) in tolerances(device) {
+        let vb = VarBuilder::from_tensors(below(&all, "weight."), dtype, device);
         let mixer = MonarchMixer::new(config.clone(), vb)?;
-        let u = all["io.input"].to_dtype(dtype)?;
+        let u = all["io.input"].to_device(device)?.to_dtype(dtype)?;
         let y = mixer.forward(&u)?;
         let what = format!("{name} {dtype:?}");
         assert_within(&y, &all["io.output_f64"], tolerance, &what);
@@ -77,23 +84,23 @@ fn check_mixer(name: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn bidirectional_mixer() -> Result<()> {
-    check_mixer("m2_mixer_bidir")
+twin!(bidirectional_mixer, super::bidirectional_mixer);
+fn bidirectional_mixer(device: &Device) -> Result<()> {
+    check_mixer("m2_mixer_bidir", device)
 }
 
-#[test]
-fn causal_mixer() -> Result<()> {
-    check_mixer("m2_mixer_causal")
+twin!(causal_mixer, super::causal_mixer);
+fn causal_mixer(device: &Device) -> Result<()> {
+    check_mixer("m2_mixer_causal", device)
 }
 
-#[test]
-fn one_layer() -> Result<()> {
+twin!(one_layer, super::one_layer);
+fn one_layer(device: &Device) -> Result<()> {
     let all = golden("m2_layer");
-    for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-9)] {
-        let vb = VarBuilder::from_tensors(below(&all, "weight."), dtype, &CPU);
+    for &(dtype, tolerance) in tolerances(device) {
+        let vb = VarBuilder::from_tensors(below(&all, "weight."), dtype, device);
         let layer = M2BertLayer::new(&config("m2_layer"), vb)?;
-        let x = all["io.input"].to_dtype(dtype)?;
+        let x = all["io.input"].to_device(device)?.to_dtype(dtype)?;
         let what = format!("layer {dtype:?}");
         let y = layer.forward(&x)?;
         assert_within(&y, &all["io.output_f64"], tolerance, &what);
@@ -104,13 +111,13 @@ fn one_layer() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn whole_model() -> Result<()> {
+twin!(whole_model, super::whole_model);
+fn whole_model(device: &Device) -> Result<()> {
     let all = golden("m2_bert_tiny");
-    let ids = &all["io.input_ids"];
-    for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-9)] {
+    let ids = &all["io.input_ids"].to_device(device)?;
+    for &(dtype, tolerance) in tolerances(device) {
         let weights = below(&all, "weight.");
-        let model = M2Bert::from_tensors(config("m2_bert_tiny"), weights, dtype, &CPU)?;
+        let model = M2Bert::from_tensors(config("m2_bert_tiny"), weights, dtype, device)?;
         let states = model.all_hidden_states(ids, None)?;
         for (index, state) in states.iter().enumerate() {
             let name = format!("io.hidden.{index}");
@@ -130,13 +137,13 @@ fn whole_model() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn half_precision_stays_near() -> Result<()> {
+twin!(half_precision_stays_near, super::half_precision_stays_near);
+fn half_precision_stays_near(device: &Device) -> Result<()> {
     let all = golden("m2_bert_tiny");
     for (dtype, tolerance) in [(DType::F16, 2e-2), (DType::BF16, 1e-1)] {
         let weights = below(&all, "weight.");
-        let model = M2Bert::from_tensors(config("m2_bert_tiny"), weights, dtype, &CPU)?;
-        let hidden = model.forward(&all["io.input_ids"], None)?;
+        let model = M2Bert::from_tensors(config("m2_bert_tiny"), weights, dtype, device)?;
+        let hidden = model.forward(&all["io.input_ids"].to_device(device)?, None)?;
         assert_eq!(hidden.dtype(), dtype);
         let d = deviation(&to_f64(&hidden), &to_f64(&all["io.last_hidden_f64"]));
         assert!(d.relative_rms < tolerance, "{dtype:?}: {d:?}");

@@ -5,6 +5,7 @@
 //! cargo run --release --example hyenadna -- score genome.fa.gz --model-id LongSafari/hyenadna-small-32k-seqlen-hf
 //! cargo run --release --example hyenadna -- embed reads.fa --pooling none
 //! cargo run --release --example hyenadna -- mutate --region 37940-38040
+//! cargo run --release --features cuda --example hyenadna -- score --device cuda --dtype bf16
 //! cargo run --release --example hyenadna -- train genome.fa.gz --steps 5000 --output-dir my-model
 //! cargo run --release --example hyenadna -- score --model-id my-model other.fa
 //! ```
@@ -33,6 +34,7 @@ mod train;
 mod windows;
 
 use anyhow::{bail, Result};
+use candle_core::DeviceLocation;
 use clap::Parser;
 use fasta::Record;
 use std::io::Write;
@@ -80,16 +82,11 @@ fn main() -> Result<()> {
 
 /// The whole program but for the reading of the command line.
 fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
-    let device = source::device(cli.model.cpu)?;
-    writeln!(
-        out,
-        "running on {}",
-        if device.is_cuda() {
-            "the first GPU"
-        } else {
-            "the CPU"
-        }
-    )?;
+    let device = source::device(cli.model.device.as_deref())?;
+    match device.location() {
+        DeviceLocation::Cuda { gpu_id } => writeln!(out, "running on the GPU {gpu_id}")?,
+        _ => writeln!(out, "running on the CPU")?,
+    }
     let command = match cli.command {
         Some(command) => command,
         // The defaults of the command, as its own parser gives them.
@@ -105,6 +102,9 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<()> {
         Command::Train(args) => read(&args.fasta, bundled::E_COLI, out)?,
     };
     if let Command::Train(args) = &command {
+        if !device.is_cpu() {
+            bail!("training runs on the CPU only, so far: --device cpu");
+        }
         if cli.model.dtype != source::WhichDType::F32 {
             bail!("training runs in f32 only");
         }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 /// The flags that choose a model, common to all commands.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ModelArgs {
-    /// Run on the CPU even where the program was built for GPUs.
+    /// cpu, cuda or cuda:N; without it the first GPU in a build with the feature `cuda`, else the CPU.
     #[arg(long, global = true)]
-    pub cpu: bool,
+    pub device: Option<String>,
 
     /// A repository of the Hugging Face hub, such as LongSafari/hyenadna-tiny-1k-seqlen-hf, or a
     /// local folder with config.json and model.safetensors or weights.ckpt. Without this and
@@ -219,12 +219,24 @@ pub fn load(args: &ModelArgs, device: &Device) -> Result<LoadedModel> {
     })
 }
 
-/// The first GPU where the program was built with the feature `cuda`, unless `cpu`; else the CPU.
-pub fn device(cpu: bool) -> Result<Device> {
-    if !cpu && cfg!(feature = "cuda") {
-        return Device::new_cuda(0).context("cannot use the first GPU; --cpu runs without one");
+/// The device of that name: `cpu`, `cuda` or `cuda:N`. Without a name, the first GPU where the
+/// program was built with the feature `cuda`, else the CPU.
+pub fn device(name: Option<&str>) -> Result<Device> {
+    let name = name.unwrap_or(match cfg!(feature = "cuda") {
+        true => "cuda",
+        false => "cpu",
+    });
+    let number = match name.split_once(':') {
+        None if name == "cpu" => return Ok(Device::Cpu),
+        None if name == "cuda" => Some(0),
+        Some(("cuda", number)) => number.parse().ok(),
+        _ => None,
+    };
+    match number {
+        Some(number) => Device::new_cuda(number)
+            .with_context(|| format!("cannot use the GPU {number}; --device cpu runs without one")),
+        None => bail!("--device: expected cpu, cuda or cuda:N, got {name:?}"),
     }
-    Ok(Device::Cpu)
 }
 
 #[cfg(test)]

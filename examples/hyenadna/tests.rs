@@ -24,6 +24,7 @@ fn tiny_model(folder: &Path) {
     let sizes = "--d-model 8 --n-layer 1 --d-inner 16 --filter-order 8 --max-seq-len 32 --steps 3 \
                  --batch-size 2 --eval-every 3 --markov-order 3";
     let mut args = vec!["train", text(&fasta), "--output-dir", text(folder)];
+    args.extend(["--device", "cpu"]);
     args.extend(sizes.split_whitespace());
     try_run(&args).unwrap();
 }
@@ -36,18 +37,23 @@ fn the_command_line_is_consistent() {
         "hyenadna",
         "score",
         "a.fa",
-        "--cpu",
+        "--device",
+        "cpu",
         "--dtype",
         "bf16",
         "--weight-files",
         "a,b",
     ])
     .unwrap();
-    assert!(cli.model.cpu);
+    assert_eq!(cli.model.device.as_deref(), Some("cpu"));
     assert_eq!(cli.model.dtype, source::WhichDType::Bf16);
     assert_eq!(cli.model.weight_files.len(), 2);
     assert_eq!(cli.model.revision, "main");
     assert!(try_run(&["--dtype", "f64"]).is_err());
+    for device in ["gpu", "cuda:", "cuda:x", "CPU"] {
+        let error = try_run(&["--device", device]).unwrap_err();
+        assert!(error.contains("expected cpu, cuda or cuda:N"), "{error}");
+    }
     assert!(try_run(&["mutate"]).unwrap_err().contains("--region"));
 }
 
@@ -66,7 +72,8 @@ fn without_a_network_every_command_runs() {
     for dtype in ["f32", "f16", "bf16"] {
         let common = [
             text(&fasta),
-            "--cpu",
+            "--device",
+            "cpu",
             "--model-id",
             model,
             "--dtype",

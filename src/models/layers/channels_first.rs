@@ -6,6 +6,11 @@ use candle_core::{Result, Tensor};
 
 /// `W u + b` of `u`, `(B, L, D)`, as `(B, D', L)`; `W` is `(D', D)`, `b` is `(D')`.
 pub(in crate::models) fn project_in(u: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    // cuBLAS takes no views with gaps.
+    let u = match u.device().is_cpu() {
+        true => u.clone(),
+        false => u.contiguous()?,
+    };
     weight
         .broadcast_left(u.dim(0)?)?
         .matmul(&u.transpose(1, 2)?)?

@@ -214,9 +214,12 @@ impl MonarchMixer {
         if batch == 0 || length == 0 {
             return u.zeros_like();
         }
-        let z = project_in(u, &self.in_weight, &self.in_bias)?;
-        let z = self.short_filter.forward(&z)?;
+        // In one expression, so that the widest tensors live no longer than they have to.
+        let z = self
+            .short_filter
+            .forward(&project_in(u, &self.in_weight, &self.in_bias)?)?;
         let y = self.long_convolutions(&z, &u.transpose(1, 2)?, length)?;
+        drop(z);
         project_out(&y, &self.out_weight, &self.out_bias)
     }
 
