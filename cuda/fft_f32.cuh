@@ -1,9 +1,9 @@
 // Complex FFTs in f32, one transform over a group of threads: what the prepare
 // kernels (spectrum.cu, full_rows.cu) and the f32 convolution share.
 //
-// A transform of P points runs on P/16 threads with 16 points each (or P/32 with 32): a
-// pass of radix 2, 4, 8 or 16 and then passes of radix 16, with an exchange through
-// shared memory between any two. With n = n1*S1 + n2*S2 + ... (digits from the
+// A transform of P points runs on P/16 threads with 16 points each, or P/32 with 32: a
+// pass of a radix from 2 to 16 (32), then passes of radix 16 (32), with an exchange
+// through shared memory between any two. With n = n1*S1 + n2*S2 + ... (digits from the
 // most significant on, S the strides) and k = k1 + R1*k2 + R1*R2*k3 + ...,
 //
 //   n*k/P = n1*k1/R1  +  n2*(k1 + R1*k2)/(R1*R2)  +  ...   (mod 1)
@@ -18,7 +18,7 @@
 // The inverse runs the passes the other way round; its W is exp(2 pi i m/(R*S))
 // with m = n mod S, the part of the time that the passes before it have settled.
 //
-// Point i lies in shared memory at i + i/16: no bank conflicts in any pass.
+// Point i lies in shared memory at i + i/16 (i + i/32): no bank conflicts in any pass.
 #pragma once
 
 namespace fft {
@@ -326,7 +326,7 @@ FFT_INLINE void forward_first(Complex (&x)[Plan::POINTS], const Twiddles<Plan::F
 
 // The later passes of the forward transform, from points that the first one wrote
 // to shared memory; leaves result j of the last pass in x[reverse_bits(j)]. Twiddles
-// are fetched while the threads wait for each other.
+// are fetched before the threads wait for each other.
 template <class Plan, int PASS = 0, class Source>
 FFT_INLINE void forward_later(Complex *shared, Complex (&x)[Plan::POINTS], int t, const Source &twiddles)
 {

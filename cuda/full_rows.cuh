@@ -3,14 +3,16 @@
 // y = Re(w^-n IFFT_P(S * FFT_P(v w^n))), w = exp(i pi/(2P)), v = in_gate*u, then the
 // other gate; S is what spectrum_full_pP wrote, the inverse's 1/P in it.
 //
-// P/16 threads a row, 16 points a thread in registers; the passes, and where the
-// points lie in shared memory, are those of fft_f32.cuh. The weights w^n come with
-// the twiddles of the forward transform. Of its first pass only the real part is
-// read, and all twiddles are constants. The last pass of the inverse computes the
-// real part alone; there the weights w^-n are a factor c of the thread, in the table
-// beside the twiddles, and a constant of the result.
+// A thread has 16 or 32 points of a row in registers; the passes, and where the points
+// lie in shared memory, are those of fft_f32.cuh. The weights w^n come with the
+// twiddles of the forward transform. Its first pass reads real points, with constant
+// twiddles. The last pass of the inverse computes the real part alone; there the
+// weights w^-n are a factor c of the thread, in the table beside the twiddles, and a
+// constant of the result.
 //
-// Bound by issue slots: about 100 instructions a point at P = 4096.
+// Bound by issue slots, 100 to 110 instructions a point, and from P = 8192 on by shared
+// memory as well: a multiprocessor holds few rows, whose warps tend to exchange at the
+// same time.
 #pragma once
 
 #include "convolution.cuh"
@@ -19,9 +21,10 @@
 
 namespace fft {
 
-// Where the twiddles of P points begin in the table, in floats. src/cuda/conv/full_rows.rs
-// writes it: forward passes {W, W^2}[high] {W^4, W^8}[high] for each settled high part,
-// then the inverse ones [m] alike, then the last pass: W, W^2, ..., c, c*W^(FIRST/2) [m].
+// Where the twiddles begin in the table, in floats. src/cuda/conv/full_rows/tables.rs
+// makes it: forward passes {W, W^2}[high] {W^4, W^8}[high] ... for each settled high part,
+// then the inverse ones [m] alike, then the last pass: W[m], W^2[m], ..., c[m],
+// c*W^(FIRST/2)[m].
 template <class Plan> struct Table {
     // Values of one index in a later pass: W, W^2, W^4, ...
     static constexpr int VALUES = Plan::LOG_POINTS;
