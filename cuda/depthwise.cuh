@@ -23,13 +23,14 @@ struct Parameter {
     int kind;
 };
 
+// The sum y, or y = z * sigmoid(z) of the sum z.
 struct Correlation {
     Signal x;
     void *y; // contiguous
     Parameter weight, bias;
     int batch, channels, input_length, output_length, taps, left;
     int silu;          // whether y = z * sigmoid(z) of the sum z is wanted
-    int piece_length;  // outputs that one thread (frames) or one block (long kernels) makes
+    int piece_length;  // frames that one thread makes
 };
 
 // The gradients of a correlation of the same names, for 0 <= left < taps.
@@ -61,8 +62,13 @@ template <class T, int K>
 __device__ inline void copy_taps(const void *data, long long at, long long stride, int count, float (&taps)[K])
 {
     const T *next = static_cast<const T *>(data) + at;
+    if (stride == 1) {
 #pragma unroll
-    for (int j = 0; j < K; j++, next += stride) taps[j] = j < count ? static_cast<float>(*next) : 0.0f;
+        for (int j = 0; j < K; j++) taps[j] = j < count ? static_cast<float>(next[j]) : 0.0f;
+    } else {
+#pragma unroll
+        for (int j = 0; j < K; j++, next += stride) taps[j] = j < count ? static_cast<float>(*next) : 0.0f;
+    }
 }
 
 // The first `count` of at most K taps of a channel; zeros behind them.

@@ -8,6 +8,11 @@
 
 #include "depthwise.cuh"
 
+// A constant as an argument.
+template <bool VALUE> struct Constant {
+    static constexpr bool value = VALUE;
+};
+
 // C neighbouring elements, loaded and stored at once.
 template <class T, int C> struct Group {
     static constexpr int BYTES = C * sizeof(T);
@@ -128,7 +133,7 @@ template <int C> __device__ inline void copy_group(const float *from, float (&to
 
 // Frames that a loop over a circular window of K of them takes at a time: a multiple of K, so that
 // each has its place known at compile time.
-template <int K> constexpr int FRAMES_A_TURN = K == 3 ? 6 : K < 4 ? 4 : K;
+template <int K> constexpr int FRAMES_A_TURN = K < 4 ? 9 / K * K : K < 8 ? 2 * K : K;
 
 // Threads: x over groups of channels, y over pieces. Blocks: x over groups, y over pieces, z over the batch.
 // Exactly K taps or, where K = MANY_TAPS, at most so many.
@@ -136,26 +141,25 @@ template <class T, int K, int C, int FRAMES = FRAMES_A_TURN<K>>
 __device__ void correlate_frames(const Correlation &c)
 {
     static_assert(FRAMES % K == 0);
-    const int width = blockDim.x * C;
-    const int first_channel = blockIdx.x * width;
-    const float *shared = stage_parameters<K>(c, first_channel, width);
+    const int width = blockDim.x * C, first_channel = blockIdx.x * width;
     const int channel = first_channel + threadIdx.x * C;
     const long long piece = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
-    if (channel >= c.channels || piece * c.piece_length >= c.output_length) return;
-    const int start = static_cast<int>(piece) * c.piece_length;
-    const int count = min(c.output_length - start, c.piece_length);
+    const bool active = channel < c.channels && piece * c.piece_length < c.output_length;
+    const int start = active ? static_cast<int>(piece) * c.piece_length : 0;
+    const int count = active ? min(c.output_length - start, c.piece_length) : 0;
 
     const long long batch = blockIdx.z;
     const Frames<T, C> x = {static_cast<const T *>(c.x.data) + batch * c.x.batch_stride + channel,
-                            c.x.line_stride, c.input_length};
+                            c.x.line_stride, active ? c.input_length : 0};
     T *y = static_cast<T *>(c.y) + (batch * c.output_length + start) * c.channels + channel;
 
-    // Frame start - left + i is at i % K.
+    // Frame start - left + i is at i % K. The first ones are under way while the parameters are staged.
     float window[K][C];
     Group<T, C> next[FRAMES], first[K];
 #pragma unroll
     for (int i = 0; i < K - 1; i++) first[i] = x[start - c.left + i];
     x.load(start - c.left + K - 1, next);
+    const float *shared = stage_parameters<K>(c, first_channel, width);
     float weight[K][C], bias[C];
 #pragma unroll
     for (int j = 0; j < K; j++) copy_group<C>(shared + j * width + threadIdx.x * C, weight[j]);
@@ -163,36 +167,70 @@ __device__ void correlate_frames(const Correlation &c)
 #pragma unroll
     for (int i = 0; i < K - 1; i++) first[i].unpack(window[i]);
 
-    for (int t = 0; t < count; t += FRAMES) {
-        Group<T, C> now[FRAMES];
+    // What output u of a turn is, once frame u of the turn has its place in the window.
+    const auto output = [&](int u) {
+        float sums[C];
 #pragma unroll
-        for (int u = 0; u < FRAMES; u++) now[u] = next[u];
-        if (t + FRAMES < count) x.load(start - c.left + t + FRAMES + K - 1, next);
+        for (int i = 0; i < C; i++) sums[i] = bias[i];
 #pragma unroll
-        for (int u = 0; u < FRAMES; u++) {
-            now[u].unpack(window[(u + K - 1) % K]);
-            float sums[C];
+        for (int j = 0; j < K; j++) {
+            if (K == MANY_TAPS && j >= c.taps) break;
 #pragma unroll
-            for (int i = 0; i < C; i++) sums[i] = bias[i];
-#pragma unroll
-            for (int j = 0; j < K; j++) {
-                if (K == MANY_TAPS && j >= c.taps) break;
-#pragma unroll
-                for (int i = 0; i < C; i++) sums[i] = fmaf(weight[j][i], window[(u + j) % K][i], sums[i]);
-            }
-            if (c.silu) {
-#pragma unroll
-                for (int i = 0; i < C; i++) sums[i] = silu<T>(sums[i]);
-            }
-            now[u].pack(sums);
+            for (int i = 0; i < C; i++) sums[i] = fmaf(weight[j][i], window[(u + j) % K][i], sums[i]);
         }
-        if (t + FRAMES <= count) {
+        if (c.silu) {
 #pragma unroll
-            for (int u = 0; u < FRAMES; u++, y += c.channels) now[u].store(y);
-        } else {
+            for (int i = 0; i < C; i++) sums[i] = silu<T>(sums[i]);
+        }
+        Group<T, C> group;
+        group.pack(sums);
+        return group;
+    };
+    // A turn over FRAMES outputs, with the frames of the next one under way.
+    for (int t = 0; t < count; t += FRAMES) {
+        const int coming = start - c.left + t + FRAMES + K - 1;
+        if constexpr (K > 4) { // measured: better with more arithmetic
+            Group<T, C> now[FRAMES];
 #pragma unroll
-            for (int u = 0; u < FRAMES; u++, y += c.channels) {
-                if (t + u < count) now[u].store(y);
+            for (int u = 0; u < FRAMES; u++) now[u] = next[u];
+            if (t + FRAMES < count) x.load(coming, next);
+#pragma unroll
+            for (int u = 0; u < FRAMES; u++) {
+                now[u].unpack(window[(u + K - 1) % K]);
+                now[u] = output(u);
+            }
+            if (t + FRAMES <= count) {
+#pragma unroll
+                for (int u = 0; u < FRAMES; u++, y += c.channels) now[u].store(y);
+            } else {
+#pragma unroll
+                for (int u = 0; u < FRAMES; u++, y += c.channels) {
+                    if (t + u < count) now[u].store(y);
+                }
+            }
+        } else { // as each frame is taken its place is loaded
+            // INSIDE: neither outputs nor frames need a check.
+            const auto turn = [&](auto inside) {
+                constexpr bool INSIDE = decltype(inside)::value;
+                const T *at = x.data + coming * x.stride;
+#pragma unroll
+                for (int u = 0; u < FRAMES; u++) {
+                    next[u].unpack(window[(u + K - 1) % K]);
+                    if (INSIDE) {
+                        next[u].load(at);
+                        at += x.stride;
+                    } else if (t + FRAMES + u < count) {
+                        next[u] = x[coming + u];
+                    }
+                    const Group<T, C> group = output(u);
+                    if (INSIDE || t + u < count) group.store(y);
+                    y += c.channels;
+                }
+            };
+            if (t + 2 * FRAMES <= count && coming >= 0 && coming <= x.length - FRAMES) {
+                turn(Constant<true>{});
+            } else {
+                turn(Constant<false>{});
             }
         }
     }

@@ -13,11 +13,6 @@
 #include "depthwise_frames.cuh"
 #include "depthwise_rows.cuh"
 
-// A constant as an argument.
-template <bool VALUE> struct Constant {
-    static constexpr bool value = VALUE;
-};
-
 // The derivative of z * sigmoid(z).
 template <class T> __device__ inline float silu_slope(float z)
 {
@@ -38,12 +33,7 @@ template <class T, int K, bool SILU, int SHIFT> __device__ void row_gradients(co
     read_taps<K>(g.weight, channel, K == MANY_TAPS ? g.taps : K, weight);
     const float bias = SILU ? read_bias(g.bias, channel) : 0.0f;
 
-    // An item is blockDim.x vectors of a row; items of one place in the rows follow each other.
-    const int chunks = (g.vectors_a_row + blockDim.x - 1) / blockDim.x;
-    const long long items = static_cast<long long>(chunks) * g.batch;
-    const long long item = items * blockIdx.y / gridDim.y;
-    int left_over = static_cast<int>(items * (blockIdx.y + 1) / gridDim.y - item);
-    int chunk = static_cast<int>(item / g.batch), batch = static_cast<int>(item % g.batch);
+    RowItems items(g.vectors_a_row, g.batch, blockIdx.y, gridDim.y);
     const T *const x_rows = static_cast<const T *>(g.x.data) + channel * g.x.line_stride;
     const T *const dy_rows = static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride;
 
@@ -56,25 +46,25 @@ template <class T, int K, bool SILU, int SHIFT> __device__ void row_gradients(co
     T *next_dx;
     int next_s, x_misaligned, dy_misaligned;
     const auto start_load = [&] {
-        const T *x = x_rows + batch * g.x.batch_stride, *dy = dy_rows + batch * g.dy.batch_stride;
-        next_dx = static_cast<T *>(g.dx) + (static_cast<long long>(batch) * g.channels + channel) * g.input_length;
+        const T *x = x_rows + items.batch * g.x.batch_stride, *dy = dy_rows + items.batch * g.dy.batch_stride;
+        next_dx = static_cast<T *>(g.dx) + (static_cast<long long>(items.batch) * g.channels + channel) * g.input_length;
         x_misaligned = SHIFT < 0 ? misalignment(x) : 0, dy_misaligned = SHIFT < 0 ? misalignment(dy) : 0;
-        next_s = (chunk * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * V;
+        next_s = items.position<T>();
         if (SHIFT < 0) next_s -= misalignment(next_dx);
         // Behind the row there is nothing to load.
         next_dy.load(dy, next_s + g.left - (K - 1), next_s < g.input_length ? g.output_length : 0, dy_misaligned);
         next_x.load(x, next_s - BEFORE, next_s < g.input_length ? g.input_length : 0, x_misaligned);
-        if (++batch == g.batch) batch = 0, chunk++;
     };
-    if (left_over > 0) start_load();
-    for (; left_over > 0; left_over--) {
+    if (items.left_over > 0) start_load();
+    while (items.left_over > 0) {
         DyWindow dy_window = next_dy;
         XWindow x_window = next_x;
         T *const dx = next_dx;
         const int s = next_s;
         dy_window.align(s + g.left - (K - 1), dy_misaligned);
         x_window.align(s - BEFORE, x_misaligned);
-        if (left_over > 1) start_load();
+        items.advance(g.batch);
+        if (items.left_over > 0) start_load();
 
         float dz[V + K - 1];
 #pragma unroll
@@ -132,9 +122,12 @@ template <class T, int K, bool SILU, int SHIFT> __device__ void row_gradients(co
     }
 }
 
+// As `FRAMES_A_TURN`, with fewer registers.
+template <int K> constexpr int GRADIENT_FRAMES_A_TURN = K == 3 ? 6 : K == 5 ? 10 : K < 4 ? 4 : K;
+
 // Channels-last. Threads: x over groups of channels, y over pieces of frames. Blocks: x over groups, y over pieces,
 // z over every so many-th batch item. Exactly K taps or, where K = MANY_TAPS, at most so many.
-template <class T, int K, int C, bool SILU, int FRAMES = FRAMES_A_TURN<K>>
+template <class T, int K, int C, bool SILU, int FRAMES = GRADIENT_FRAMES_A_TURN<K>>
 __device__ void frame_gradients(const Gradient &g)
 {
     static_assert(FRAMES % K == 0);
@@ -205,22 +198,26 @@ __device__ void frame_gradients(const Gradient &g)
             dy.load(start + g.left, next_dy);
             x.load(start + AHEAD, next_x);
         }
+        // A turn over FRAMES frames of dx; as each one is taken its place is loaded with that of the next turn.
         for (int s = 0; s < count; s += FRAMES) {
-            Group<T, C> now_dy[FRAMES], now_x[FRAMES];
-#pragma unroll
-            for (int u = 0; u < FRAMES; u++) now_dy[u] = next_dy[u], now_x[u] = next_x[u];
-            if (s + FRAMES < count) {
-                dy.load(start + s + FRAMES + g.left, next_dy);
-                x.load(start + s + FRAMES + AHEAD, next_x);
-            }
-            // FULL: all frames are of this piece, and nothing needs to be checked.
-            const auto turn = [&](auto full) {
-                constexpr bool FULL = decltype(full)::value;
+            const int coming_dy = start + s + FRAMES + g.left, coming_x = start + s + FRAMES + AHEAD;
+            // INSIDE: no frame needs a check.
+            const auto turn = [&](auto inside) {
+                constexpr bool INSIDE = decltype(inside)::value;
+                const T *at_dy = dy.data + coming_dy * dy.stride, *at_x = x.data + coming_x * x.stride;
 #pragma unroll
                 for (int u = 0; u < FRAMES; u++) {
-                    if (!FULL && s + u >= count) break;
+                    if (!INSIDE && s + u >= count) break;
                     const int m = u + K - 1;
-                    advance(m, now_dy[u], now_x[u]);
+                    advance(m, next_dy[u], next_x[u]);
+                    if (INSIDE) {
+                        next_dy[u].load(at_dy);
+                        next_x[u].load(at_x);
+                        at_dy += dy.stride, at_x += x.stride;
+                    } else if (s + FRAMES + u < count) {
+                        next_dy[u] = dy[coming_dy + u];
+                        next_x[u] = x[coming_x + u];
+                    }
                     add_to_bias(m);
                     float sums[C] = {};
 #pragma unroll
@@ -233,21 +230,20 @@ __device__ void frame_gradients(const Gradient &g)
                             dweight[j][k] = fmaf(x_now[k], dz_then[k], dweight[j][k]);
                         }
                     }
-                    now_dy[u].pack(sums);
-                    if (!FULL && g.dx) now_dy[u].store(dx + u * static_cast<long long>(g.channels));
-                }
-                if (FULL && g.dx) {
-                    T *at = dx;
-#pragma unroll
-                    for (int u = 0; u < FRAMES; u++, at += g.channels) now_dy[u].store(at);
+                    if (g.dx) {
+                        Group<T, C> output;
+                        output.pack(sums);
+                        output.store(dx);
+                    }
+                    dx += g.channels;
                 }
             };
-            if (s + FRAMES <= count) {
+            if (s + 2 * FRAMES <= count && coming_dy >= 0 && coming_dy <= dy.length - FRAMES &&
+                coming_x <= x.length - FRAMES) {
                 turn(Constant<true>{});
             } else {
                 turn(Constant<false>{});
             }
-            dx += static_cast<long long>(FRAMES) * g.channels;
         }
     }
     if (!g.pieces) return;

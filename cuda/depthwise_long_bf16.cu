@@ -1,4 +1,4 @@
-#include "depthwise_many_taps.cuh"
+#include "depthwise_kernels.cuh"
 
 DEPTHWISE_LONG(__nv_bfloat16, bf16)
 DEPTHWISE_TOEPLITZ(__nv_bfloat16, bf16)

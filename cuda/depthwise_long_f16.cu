@@ -1,4 +1,4 @@
-#include "depthwise_many_taps.cuh"
+#include "depthwise_kernels.cuh"
 
 DEPTHWISE_LONG(__half, f16)
 DEPTHWISE_TOEPLITZ(__half, f16)

@@ -1,3 +1,3 @@
-#include "depthwise_many_taps.cuh"
+#include "depthwise_kernels.cuh"
 
 DEPTHWISE_LONG(float, f32)

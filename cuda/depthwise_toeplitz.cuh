@@ -66,22 +66,41 @@ __device__ inline void load_matrices(uint32_t (&a)[4], const uint4 *row)
                  : "memory");
 }
 
+// Starts a copy of 16 bytes to shared memory, or of zeros.
+__device__ inline void start_copy(uint4 *to, const void *from, bool zeros)
+{
+    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(zeros ? 0 : 16) : "memory");
+}
+
+__device__ inline void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for all groups of copies but the last COUNT.
+template <int COUNT> __device__ inline void wait_for_copies()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory");
+}
+
 constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time
 constexpr int TOEPLITZ_WARPS = 4;     // of a block
 
 // Threads: 32 lanes, y over warps. Blocks: x over channels, y over parts of the channel's work.
-// At most TAPS taps.
-template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(const Correlation &c)
+// At most TAPS taps. Where ALIGNED, all rows begin at multiples of 16 bytes and hold whole vectors:
+// then whole vectors are copied to shared memory, up to 7 samples before the first one that is
+// needed, and the matrix is shifted as much. Otherwise the samples are, in registers.
+template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate_toeplitz(const Correlation &c)
 {
     static_assert(sizeof(T) == 2 && TAPS % 32 == 0);
-    constexpr int STEPS = (TAPS + 32) / 16; // of 16 samples, that 32 outputs read
-    constexpr int LAST = (TAPS + 6) / 8;    // tiles d from -1 to LAST are not all zero
+    constexpr int SHIFTS = ALIGNED ? 7 : 0;             // at most
+    constexpr int STEPS = (TAPS + 32 + SHIFTS + 15) / 16; // of 16 samples, that 32 outputs read
+    constexpr int LAST = (TAPS + 6 + SHIFTS) / 8;       // tiles d from -1 to LAST are not all zero
     constexpr int TERMS = SPLIT ? 2 : 1;
-    constexpr int UNITS = (TOEPLITZ_OUTPUTS + TAPS) / 8; // of 8 samples, that all outputs read
+    constexpr int UNITS = (TOEPLITZ_OUTPUTS - 32) / 8 + 2 * STEPS; // of 8 samples, that all outputs read
     constexpr int LOADS = (UNITS + 31) / 32;
     // Unit i at i + i / 4: units 4 apart, as `ldmatrix` reads them, lie in different banks.
-    __shared__ uint4 shared[TOEPLITZ_WARPS][UNITS + UNITS / 4];
-    uint4 *const units = shared[threadIdx.y];
+    __shared__ uint4 shared[TOEPLITZ_WARPS][ALIGNED ? 2 : 1][UNITS + UNITS / 4];
+    uint4 *units = shared[threadIdx.y][0];
+    const int shift = ALIGNED ? -c.left & 7 : 0;
     const int channel = blockIdx.x, lane = threadIdx.x, g = lane >> 2, t = lane & 3;
 
     // The warp's items: tiles of rows, one after the other.
@@ -96,7 +115,7 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(cons
 
     // The taps, with zeros around them that the matrix reads as well, where the samples will be.
     float *const taps = reinterpret_cast<float *>(units);
-    constexpr int BEFORE = 16, STAGED = 8 * (LAST + 1) + 8 + BEFORE;
+    constexpr int BEFORE = 24, STAGED = 8 * (LAST + 1) + 8 + BEFORE;
     static_assert(STAGED <= 4 * (UNITS + UNITS / 4));
     float largest = 0.0f;
 #pragma unroll
@@ -115,14 +134,14 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(cons
         scale = power_of_two_near(largest);
     }
     __syncwarp();
-    // matrix[term][d + 1]: weight[8 d + k - n] at k = 2 t and 2 t + 1, n = g.
+    // matrix[term][d + 1]: weight[8 d + k - n - shift] at k = 2 t and 2 t + 1, n = g.
     uint32_t matrix[TERMS][LAST + 3];
     const float inverse = 1.0f / scale; // exact
 #pragma unroll
     for (int d = -1; d <= LAST + 1; d++) {
         float pair[2];
 #pragma unroll
-        for (int i = 0; i < 2; i++) pair[i] = taps[BEFORE + 8 * d + 2 * t + i - g] * inverse;
+        for (int i = 0; i < 2; i++) pair[i] = taps[BEFORE + 8 * d + 2 * t + i - g - shift] * inverse;
         matrix[0][d + 1] = Element<T>::pack(pair);
         if (SPLIT) {
 #pragma unroll
@@ -137,6 +156,8 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(cons
     const T *next_x;
     T *next_y;
     int next_t, next_misaligned;
+    uint4 *next_units = units;
+    __syncwarp(); // the taps have been read
     const auto start_load = [&] {
         next_x = x_rows + batch * c.x.batch_stride;
         next_y = static_cast<T *>(c.y) + (static_cast<long long>(batch) * c.channels + channel) * c.output_length;
@@ -144,9 +165,16 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(cons
         next_misaligned = misalignment(next_x);
 #pragma unroll
         for (int i = 0; i < LOADS; i++) {
-            const int unit = lane + 32 * i;
-            if (unit < UNITS) next[i].load(next_x, next_t - c.left + 8 * unit, c.input_length, next_misaligned);
+            const int unit = lane + 32 * i, at = next_t - c.left - shift + 8 * unit;
+            if (unit >= UNITS) continue;
+            if constexpr (ALIGNED) {
+                const bool outside = at < 0 || at >= c.input_length;
+                start_copy(next_units + unit + unit / 4, outside ? next_x : next_x + at, outside);
+            } else {
+                next[i].load(next_x, at, c.input_length, next_misaligned);
+            }
         }
+        if (ALIGNED) end_group_of_copies();
         if (++tile == tiles_a_row) tile = 0, batch++;
     };
     start_load();
@@ -154,16 +182,27 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(cons
         const T *const x = next_x;
         T *const y = next_y;
         const int first = next_t;
-        __syncwarp();
+        if constexpr (ALIGNED) {
+            units = next_units;
+            next_units = shared[threadIdx.y][units == shared[threadIdx.y][0]];
+            if (left_over > 1) {
+                start_load();
+                wait_for_copies<1>();
+            } else {
+                wait_for_copies<0>();
+            }
+            __syncwarp();
+        } else {
 #pragma unroll
-        for (int i = 0; i < LOADS; i++) {
-            const int unit = lane + 32 * i;
-            next[i].align(first - c.left, next_misaligned);
-            const uint32_t *words = next[i].words;
-            if (unit < UNITS) units[unit + unit / 4] = make_uint4(words[0], words[1], words[2], words[3]);
+            for (int i = 0; i < LOADS; i++) {
+                const int unit = lane + 32 * i;
+                next[i].align(first - c.left, next_misaligned);
+                const uint32_t *words = next[i].words;
+                if (unit < UNITS) units[unit + unit / 4] = make_uint4(words[0], words[1], words[2], words[3]);
+            }
+            __syncwarp();
+            if (left_over > 1) start_load();
         }
-        __syncwarp();
-        if (left_over > 1) start_load();
 
         float sums[4][4] = {};
 #pragma unroll
@@ -181,6 +220,7 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(cons
                 }
             }
         }
+        __syncwarp(); // the samples have been read
 
         float finite = 0.0f; // NaN where a sum is not finite
 #pragma unroll
@@ -213,7 +253,7 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz(cons
 #pragma unroll
             for (int nt = 0; nt < 4; nt++) words[nt] = Element<T>::pack(&sums[nt][2 * i]);
             transpose_quad(words);
-            store_vector(y, first + 32 * (g + 8 * i) + 8 * t, c.output_length, true, words);
+            store_vector(y, first + 32 * (g + 8 * i) + 8 * t, c.output_length, !ALIGNED, words);
         }
     }
 }

@@ -138,7 +138,21 @@ fn in_one_pass(
     dy: &Tensor,
     wanted: Wanted,
 ) -> Result<Option<InputAndSums>> {
-    crate::cuda::depthwise::gradients(forward, activation, x, weight, bias, dy, wanted)
+    use crate::cuda::depthwise::{gradients, EXACT_TAPS};
+    let both = gradients(forward, activation, x, weight, bias, dy, wanted)?;
+    let is_turned = forward.layout == Conv1dLayout::Bhl;
+    if both.is_some() || is_turned || forward.taps <= EXACT_TAPS || !x.device().is_cuda() {
+        return Ok(both);
+    }
+    // The kernels for so many taps are for channels-first tensors.
+    let layout = Conv1dLayout::Bhl;
+    let forward = &Correlation { layout, ..*forward };
+    let turned = |tensor: &Tensor| tensor.transpose(1, 2)?.contiguous();
+    let (x, dy) = (&turned(x)?, &turned(dy)?);
+    match gradients(forward, activation, x, weight, bias, dy, wanted)? {
+        Some((dx, sums)) => Ok(Some((dx.as_ref().map(turned).transpose()?, sums))),
+        None => Ok(None),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]

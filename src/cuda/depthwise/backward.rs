@@ -168,7 +168,7 @@ fn launch_gradients(
     let stream = device.cuda_stream();
     let kernel = load(
         device,
-        recipe::module(launch.pass, element),
+        recipe::module(launch.family, element),
         &launch.function,
     )?;
     let _pieces = match pieces {

@@ -55,7 +55,7 @@ pub(crate) fn correlate(
     let launch = recipe::correlation(c, element, aligned, same_type)?;
     let kernel = load(
         device,
-        recipe::module(launch.pass, element),
+        recipe::module(launch.family, element),
         &launch.function,
     )?;
     for first in (0..c.batch).step_by(launch.batches.max(1)) {

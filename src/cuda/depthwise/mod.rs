@@ -4,6 +4,9 @@
 //! kernels read their inputs in place and allocate only their outputs and the partial sums of
 //! a gradient; nothing is uploaded or waited for.
 
+// The recipe is tested without the feature too, where nothing else uses it.
+#![cfg_attr(not(feature = "cuda"), allow(dead_code))]
+
 #[cfg(feature = "cuda")]
 mod arguments;
 #[cfg(feature = "cuda")]
@@ -21,4 +24,4 @@ pub(crate) use forward::correlate;
 #[cfg(feature = "cuda")]
 pub(crate) use operand::TapOrder;
 #[cfg(feature = "cuda")]
-pub(crate) use recipe::SHORT_TAPS;
+pub(crate) use recipe::{EXACT_TAPS, SHORT_TAPS};

@@ -1,3 +1,0 @@
-#include "depthwise_backward.cuh"
-
-DEPTHWISE_BACKWARD(__half, f16)

@@ -1,3 +1,0 @@
-#include "depthwise_forward.cuh"
-
-DEPTHWISE_FORWARD(__half, f16)

@@ -1,0 +1,3 @@
+#include "depthwise_kernels.cuh"
+
+DEPTHWISE_FRAMES(float, f32)

@@ -1,0 +1,165 @@
+// The kernels of the short convolution for one element type, by name, as
+// `src/cuda/depthwise/recipe.rs` makes it: taps (16: 9 to 16 of them), padding where it is known,
+// channels of a thread, activation. One file for each family, so that a GPU's driver compiles no
+// more than is used.
+#pragma once
+
+#include "depthwise_gradients.cuh"
+#include "depthwise_long.cuh"
+#include "depthwise_toeplitz.cuh"
+
+// Channels-first, forward.
+
+#define DEPTHWISE_ROWS_KERNEL(TYPE, NAME, TAPS, SUFFIX, ...)                                    \
+    extern "C" __global__ void __launch_bounds__(128)                                           \
+        depthwise_rows_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c)           \
+    {                                                                                           \
+        correlate_rows<TYPE, TAPS, 2, __VA_ARGS__>(c);                                          \
+    }
+
+#define DEPTHWISE_ROWS_TAPS(TYPE, NAME, TAPS) DEPTHWISE_ROWS_KERNEL(TYPE, NAME, TAPS, , ANY_SHIFT)
+
+#define DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, TAPS)                                                 \
+    DEPTHWISE_ROWS_KERNEL(TYPE, NAME, TAPS, _causal, SHIFT_OF<TYPE, 1 - TAPS>)
+
+#define DEPTHWISE_ROWS_CENTRED(TYPE, NAME, TAPS)                                                \
+    DEPTHWISE_ROWS_KERNEL(TYPE, NAME, TAPS, _centred, SHIFT_OF<TYPE, -(TAPS - 1) / 2>)
+
+#define DEPTHWISE_ROWS(TYPE, NAME)                                                              \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 1)                                                          \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 2)                                                          \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 3)                                                          \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 4)                                                          \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 5)                                                          \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 6)                                                          \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 7)                                                          \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 8)                                                          \
+    DEPTHWISE_ROWS_TAPS(TYPE, NAME, 16)                                                         \
+    DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 5)                                                        \
+    DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 6)                                                        \
+    DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 7)                                                        \
+    DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 8)                                                        \
+    DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 5)                                                       \
+    DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 7)
+
+// Channels-last, forward.
+
+#define DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS)                                     \
+    extern "C" __global__ void __launch_bounds__(256)                                           \
+        depthwise_frames_##TAPS##_by_##CHANNELS##_##NAME(const __grid_constant__ Correlation c) \
+    {                                                                                           \
+        correlate_frames<TYPE, TAPS, CHANNELS>(c);                                              \
+    }
+
+#define DEPTHWISE_FRAMES_TAPS(TYPE, NAME, TAPS, CHANNELS)                                       \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, 1)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS)
+
+#define DEPTHWISE_FRAMES(TYPE, NAME)                                                            \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 1, 4)                                                     \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 2, 4)                                                     \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 3, 4)                                                     \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 4, 4)                                                     \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 5, 2)                                                     \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 6, 2)                                                     \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 7, 2)                                                     \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 8, 2)                                                     \
+    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 16, 2)
+
+// Channels-first, gradients.
+
+#define DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SUFFIX, SILU, ...)                     \
+    extern "C" __global__ void __launch_bounds__(256)                                           \
+        depthwise_row_gradients_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Gradient g)     \
+    {                                                                                           \
+        row_gradients<TYPE, TAPS, SILU, __VA_ARGS__>(g);                                        \
+    }
+
+#define DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, TAPS)                                          \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, , false, ANY_SHIFT)                        \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, _silu, true, ANY_SHIFT)
+
+#define DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, TAPS)                                       \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, _centred, false, SHIFT_OF<TYPE, -(TAPS - 1) / 2>)
+
+#define DEPTHWISE_ROW_GRADIENTS(TYPE, NAME)                                                     \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 1)                                                 \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 2)                                                 \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 3)                                                 \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 4)                                                 \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 5)                                                 \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 6)                                                 \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 7)                                                 \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 8)                                                 \
+    DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 16)                                                \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 3, _causal, false, 0)                            \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 4, _causal, false, 0)                            \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 5, _causal, false, 0)                            \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 7, _causal, false, 0)                            \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 3, _causal_silu, true, 0)                        \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 4, _causal_silu, true, 0)                        \
+    DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, 3)                                              \
+    DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, 5)                                              \
+    DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, 7)
+
+// Channels-last, gradients.
+
+#define DEPTHWISE_FRAME_GRADIENTS_KERNELS(TYPE, NAME, TAPS, CHANNELS)                           \
+    extern "C" __global__ void __launch_bounds__(256)                                           \
+        depthwise_frame_gradients_##TAPS##_by_##CHANNELS##_##NAME(                              \
+            const __grid_constant__ Gradient g)                                                 \
+    {                                                                                           \
+        frame_gradients<TYPE, TAPS, CHANNELS, false>(g);                                        \
+    }                                                                                           \
+    extern "C" __global__ void __launch_bounds__(256)                                           \
+        depthwise_frame_gradients_##TAPS##_by_##CHANNELS##_silu_##NAME(                         \
+            const __grid_constant__ Gradient g)                                                 \
+    {                                                                                           \
+        frame_gradients<TYPE, TAPS, CHANNELS, true>(g);                                         \
+    }
+
+#define DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, TAPS, CHANNELS)                              \
+    DEPTHWISE_FRAME_GRADIENTS_KERNELS(TYPE, NAME, TAPS, 1)                                      \
+    DEPTHWISE_FRAME_GRADIENTS_KERNELS(TYPE, NAME, TAPS, CHANNELS)
+
+#define DEPTHWISE_FRAME_GRADIENTS(TYPE, NAME)                                                   \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 1, 4)                                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 2, 4)                                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 3, 4)                                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 4, 4)                                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 5, 2)                                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 6, 2)                                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 7, 2)                                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 8, 2)
+
+// More taps.
+
+#define DEPTHWISE_LONG(TYPE, NAME)                                                              \
+    extern "C" __global__ void __launch_bounds__(LONG_THREADS)                                  \
+        depthwise_long_rows_##NAME(const __grid_constant__ Correlation c)                       \
+    {                                                                                           \
+        correlate_long_rows<TYPE>(c);                                                           \
+    }                                                                                           \
+    extern "C" __global__ void __launch_bounds__(LONG_THREADS)                                  \
+        depthwise_long_row_gradients_##NAME(const __grid_constant__ Gradient g)                 \
+    {                                                                                           \
+        long_row_gradients<TYPE>(g);                                                            \
+    }
+
+#define DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT, ALIGNED)                     \
+    extern "C" __global__ void __launch_bounds__(32 * TOEPLITZ_WARPS)                           \
+        depthwise_toeplitz_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c)       \
+    {                                                                                           \
+        correlate_toeplitz<TYPE, TAPS, SPLIT, ALIGNED>(c);                                      \
+    }
+
+#define DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, TAPS)                                               \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, , false, false)                                 \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _split, true, false)                            \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _aligned, false, true)                          \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _split_aligned, true, true)
+
+#define DEPTHWISE_TOEPLITZ(TYPE, NAME)                                                          \
+    DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 32)                                                     \
+    DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 64)                                                     \
+    DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 128)
