@@ -123,7 +123,7 @@ pub(super) fn signal(
 /// Whether every line of a signal begins at a multiple of 16 bytes.
 pub(super) fn lines_are_aligned(signal: &Signal, element: ElementType) -> bool {
     let aligned = |stride: i64| stride.wrapping_mul(element.bytes() as i64) % 16 == 0;
-    signal.data % 16 == 0 && aligned(signal.batch_stride) && aligned(signal.line_stride)
+    signal.data.is_multiple_of(16) && aligned(signal.batch_stride) && aligned(signal.line_stride)
 }
 
 /// A weight, `(H, K)` or `(H, 1, K)`, or a bias, `(H,)`, at `base`.

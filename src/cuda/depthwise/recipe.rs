@@ -219,7 +219,8 @@ fn known_padding(
     element: ElementType,
     aligned: bool,
 ) -> &'static str {
-    let whole = c.input_length % element.vector() == 0 && c.output_length == c.input_length;
+    let whole =
+        c.input_length.is_multiple_of(element.vector()) && c.output_length == c.input_length;
     known
         .iter()
         .find(|&&(taps, _, left)| aligned && whole && c.taps == taps && c.left == left)
@@ -246,7 +247,7 @@ pub(super) fn correlation(
     check(c)?;
     let name = element.name();
     let toeplitz = TOEPLITZ_TAPS.into_iter().find(|&most| c.taps <= most);
-    let whole = |length| length % element.vector() == 0;
+    let whole = |length: usize| length.is_multiple_of(element.vector());
     let whole_rows = aligned && whole(c.input_length) && whole(c.output_length);
     // Rows that the tensor cores' kernels read as they are: worth it from fewer taps on.
     let dense = element != ElementType::F32 && whole_rows && c.output_length >= TOEPLITZ_OUTPUTS;
@@ -398,7 +399,7 @@ fn cut(
 
 /// Whether frames can be read and written in groups of neighbouring channels.
 fn is_grouped(c: &Correlation, element: ElementType, aligned: bool) -> bool {
-    aligned && c.channels % element.vector() == 0
+    aligned && c.channels.is_multiple_of(element.vector())
 }
 
 /// Neighbouring channels that a thread of the forward kernel takes.
