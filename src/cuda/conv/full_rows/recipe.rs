@@ -39,7 +39,7 @@ impl FullRecipe {
             })
         };
         let fits = |recipe: &FullRecipe| recipe.shared_bytes() <= shared_memory_bytes;
-        let largest = recipes().filter(fits).last();
+        let largest = recipes().rfind(fits);
         recipes()
             .filter(fits)
             .find(|recipe| recipe.blocks == 1)
