@@ -42,6 +42,11 @@ impl Limits {
     }
 }
 
+/// Whether this build has the kernel `function` of `cuda/MODULE.cu` for the device.
+pub(crate) fn is_compiled(limits: &Limits, module: &str, function: &str) -> bool {
+    ptx::choose(PTX, module, function, limits.compute_capability).is_ok()
+}
+
 /// The kernel `function` of `cuda/MODULE.cu`, loaded on the device.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use super::recipe::{Form, HalfRecipe};
 use super::sequences::{sequence, Inputs};
 use super::spectrum::HalfSpectrum;
 use super::tables::tables;
-use crate::cuda::device::{load_with_shared_memory, Limits};
+use crate::cuda::device::{is_compiled, load_with_shared_memory, Limits};
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
@@ -106,6 +106,12 @@ fn launch<T: HalfSample>(
         true => T::PRECISE_NAME,
         false => T::NAME,
     };
+    let limits = Limits::of(device)?;
+    let paired = recipe.paired(limits.shared_memory_bytes).filter(|paired| {
+        let function = paired.function(dtype, gated, whole);
+        is_compiled(&limits, paired.family.module(), &function)
+    });
+    let recipe = paired.as_ref().unwrap_or(recipe);
     let function = recipe.function(dtype, gated, whole);
     let kernel = load_with_shared_memory(
         device,
@@ -127,10 +133,9 @@ fn launch<T: HalfSample>(
         vectors: i32::from(vectors),
         accumulate: 0,
     };
-    let multiprocessors = Limits::of(device)?.multiprocessors;
     let config = LaunchConfig {
         grid_dim: (
-            recipe.blocks(batch, channels, gated, multiprocessors) as u32,
+            recipe.blocks(batch, channels, gated, limits.multiprocessors) as u32,
             1,
             1,
         ),

@@ -13,6 +13,8 @@ pub(crate) enum Family {
     WarpRows,
     /// A row on up to 16 warps, through shared memory.
     BlockRows,
+    /// A row on a cluster of two blocks, with the tables and spectra of `BlockRows`.
+    PairRows,
 }
 
 impl Family {
@@ -22,6 +24,7 @@ impl Family {
             Family::TileRows => "tile_rows",
             Family::WarpRows => "warp_rows",
             Family::BlockRows => "block_rows",
+            Family::PairRows => "pair_rows",
         }
     }
 }
@@ -156,7 +159,7 @@ impl Size {
         let entries = match self.family {
             Family::TileRows => 0,
             Family::WarpRows => 14 + 2 * self.butterfly_points,
-            Family::BlockRows => {
+            Family::BlockRows | Family::PairRows => {
                 4 * self.butterfly_points + 8 * self.first_points + 4 + 2 * self.butterfly_points
             }
         };
@@ -176,7 +179,7 @@ impl Size {
         match self.family {
             Family::TileRows => 0,
             Family::WarpRows => 8 * rows_in_flight,
-            Family::BlockRows => 16 + 8 * rows_in_flight,
+            Family::BlockRows | Family::PairRows => 16 + 8 * rows_in_flight,
         }
     }
 
@@ -233,6 +236,26 @@ impl HalfRecipe {
         }
     }
 
+    /// The kernel on clusters of two blocks that does what this one does for whole rows, with sums in f16.
+    pub(crate) fn paired(&self, shared_memory_bytes: usize) -> Option<Self> {
+        let points = self.butterfly_points;
+        if self.family != Family::BlockRows || self.first_points != 16 || self.precise {
+            return None;
+        }
+        let rows_in_flight = 16 / points;
+        // Tables of half of the rows and of the forward matrices alone; three regions of 4096 bytes a warp;
+        // barriers, flags and two words for each row in flight.
+        let tables = (2 * points + 8 * 4 + 2 + 2 * points) * ENTRY;
+        let shared_bytes = 16 * 3 * 4096 + tables + rows_in_flight * (24 + 8 + 8) + 16;
+        (shared_bytes <= shared_memory_bytes).then_some(Self {
+            family: Family::PairRows,
+            warps_per_row: points,
+            rows_in_flight,
+            shared_bytes,
+            ..*self
+        })
+    }
+
     /// Points of the digit Y.
     #[cfg(test)]
     pub(crate) fn second_points(&self) -> usize {
@@ -256,6 +279,8 @@ impl HalfRecipe {
                 let warps = batch.div_ceil(self.rows_per_warp[usize::from(gated)]) * channels;
                 warps.div_ceil(self.rows_in_flight)
             }
+            // Two blocks for a row at a time.
+            Family::PairRows => 2 * (batch * channels).min(multiprocessors / 2),
             // Each block takes a share of the rows. Few rows are spread over all multiprocessors.
             _ => (batch * channels).min(multiprocessors * self.blocks_per_multiprocessor),
         }
@@ -333,6 +358,25 @@ mod tests {
     }
 
     #[test]
+    fn large_cards_share_long_rows_between_two_blocks() {
+        let paired = |length, card| {
+            let recipe = HalfRecipe::choose(length, 227 << 10)?;
+            recipe.paired(card)
+        };
+        let recipe = paired(32768, 227 << 10).unwrap();
+        assert_eq!(
+            recipe.function("bf16", true, true),
+            "pair_rows_p32768_bf16_gated_whole"
+        );
+        assert_eq!(recipe.threads(), 512);
+        assert_eq!(recipe.blocks(64, 768, true, 132), 132);
+        assert_eq!(recipe.blocks(1, 3, true, 132), 6);
+        assert_eq!(paired(16384, 227 << 10).unwrap().threads(), 512);
+        assert_eq!(paired(16384, 163 << 10), None);
+        assert_eq!(paired(8192, 227 << 10), None);
+    }
+
+    #[test]
     fn wrapping_kernels_of_the_transforms_size_are_cyclic() {
         let form = |fft_size, length, taps| {
             let semantics = Semantics::Circular { fft_size };
@@ -353,6 +397,12 @@ mod tests {
     fn every_kernel_is_compiled() {
         use crate::cuda::ptx::{choose, PTX};
         for size in SIZES.iter().filter_map(|size| size.fitted(227 << 10)) {
+            if let Some(paired) = size.paired(227 << 10) {
+                for gated in [false, true] {
+                    let name = paired.function("bf16", gated, true);
+                    choose(PTX, paired.family.module(), &name, 1000).unwrap();
+                }
+            }
             for dtype in ["bf16", "bf16_precise", "f16"] {
                 for (gated, whole) in [(false, false), (false, true), (true, false), (true, true)] {
                     let name = size.function(dtype, gated, whole);

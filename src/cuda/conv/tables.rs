@@ -20,7 +20,9 @@ pub(crate) fn tables(recipe: &HalfRecipe) -> Vec<u32> {
         Family::TileRows if recipe.size == 128 => tile_8(weight),
         Family::TileRows => tile_16(weight),
         Family::WarpRows => warp_rows(recipe.size, weight),
-        Family::BlockRows => block_rows(recipe.size, recipe.first_points, weight),
+        Family::BlockRows | Family::PairRows => {
+            block_rows(recipe.size, recipe.first_points, weight)
+        }
     };
     entries.into_iter().flatten().flatten().collect()
 }
