@@ -167,11 +167,12 @@ template <int NY> struct TileWords {
     }
 };
 
-// Convolves one row; with its `scale` if SCALED, when it is stored in any case. Returns whether it stayed in range.
+// Convolves one row, with its `scale` if SCALED. Tells what this lane saw of its range: something not finite, and a
+// sample that reaches SMALL.
 template <typename K, int NY, Mode MODE, bool SCALED, typename Tile>
-DEVICE bool convolve_tile(const Tile &tile, const Row<typename K::T> &row, const TileWords<NY> &u,
+DEVICE void convolve_tile(const Tile &tile, const Row<typename K::T> &row, const TileWords<NY> &u,
                           const TileWords<NY> &in_gate, const TileWords<NY> &out_gate, int lane,
-                          float scale, float factor)
+                          float scale, float factor, bool &overflow, bool &large)
 {
     constexpr int C = NY / 4;
     Word v[2][C / 2], magnitude = 0;
@@ -206,8 +207,8 @@ DEVICE bool convolve_tile(const Tile &tile, const Row<typename K::T> &row, const
         watch(watched, y[n].sum[0]);
         watch(watched, y[n].sum[1]);
     }
-    if (!SCALED && seen(watched, magnitude) != LARGE_SEEN)
-        return false;
+    overflow = seen_non_finite(watched);
+    large = reaches_small(magnitude);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         Word out[C / 2];
@@ -216,7 +217,6 @@ DEVICE bool convolve_tile(const Tile &tile, const Row<typename K::T> &row, const
             out[n] = gate_out<K>(y[n].sum[2 * half], y[n].sum[2 * half + 1], out_gate.x[half][n], factor);
         store_samples<C, MODE>(row.y(), lane * C + half * 8 * NY, row.c, out);
     }
-    return true;
 }
 
 // ROWS rows of one channel a warp, WARPS warps a block.
@@ -247,15 +247,32 @@ template <typename K, int NY, int ROWS, int WARPS, Mode MODE> DEVICE void tile_r
                                 (size_t)channel * (Tile::SPECTRUM_ENTRIES * 32) + lane};
     const Tile tile(tables, spectra);
     const float unscale = c.unscale[channel];
+    // Rows by bit. They are not asked about one by one: that would keep a row waiting for the one before it.
+    Word overflow = 0, large = 0;
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         if (r >= rows)
             break;
-        const Row<T> row(c, first + r, channel);
-        if (!convolve_tile<K, NY, MODE, false>(tile, row, u[r], in_gate[r], out_gate[r], lane, 1.f, unscale)) {
-            const float scale = scale_for(peak_of<K>(row, lane, 32, c.length));
-            convolve_tile<K, NY, MODE, true>(tile, row, u[r], in_gate[r], out_gate[r], lane, scale,
-                                       unscale / scale);
+        bool overflows, is_large;
+        convolve_tile<K, NY, MODE, false>(tile, Row<T>(c, first + r, channel), u[r], in_gate[r], out_gate[r], lane, 1.f,
+                                          unscale, overflows, is_large);
+        overflow |= (Word)overflows << r;
+        large |= (Word)is_large << r;
+    }
+    overflow = __reduce_or_sync(0xffffffffu, overflow);
+    large = __reduce_or_sync(0xffffffffu, large);
+#pragma unroll 1
+    for (Word again = (overflow | ~large) & ((1u << rows) - 1); again; again &= again - 1) {
+        const Row<T> row(c, first + __ffs(again) - 1, channel);
+        TileWords<NY> words, in_words, out_words;
+        words.template load<MODE>(row.u(), lane, c);
+        if (K::GATED) {
+            in_words.template load<MODE>(row.in_gate(), lane, c);
+            out_words.template load<MODE>(row.out_gate(), lane, c);
         }
+        const float scale = scale_for(peak_of<K>(row, lane, 32, c.length));
+        bool overflows, is_large;
+        convolve_tile<K, NY, MODE, true>(tile, row, words, in_words, out_words, lane, scale, unscale / scale, overflows,
+                                         is_large);
     }
 }
