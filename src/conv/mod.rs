@@ -2,6 +2,7 @@
 
 mod backward;
 mod check;
+mod low_pass;
 pub(crate) mod on_gpu;
 mod ops;
 mod plan;
@@ -17,10 +18,12 @@ pub use prepared::PreparedConv;
 pub(crate) use recent::Recent;
 pub(crate) use recipe::Recipe;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
+use low_pass::LowPass;
 use ops::{computable_kernel, consecutive, GatedOp, HeldKernel, KernelOp};
 #[cfg(not(all(test, feature = "cuda")))]
 use plan::Semantics;
+use std::sync::Arc;
 
 /// A long convolution of sequences with one kernel for each channel, by FFT.
 ///
@@ -67,6 +70,7 @@ use plan::Semantics;
 #[derive(Debug, Clone)]
 pub struct FlashFftConv {
     semantics: Semantics,
+    low_pass: Option<Arc<LowPass>>,
     device: Device,
 }
 
@@ -100,6 +104,7 @@ impl FlashFftConv {
         check::size("fft_size", fft_size, check::MAX_FFT_SIZE)?;
         Ok(FlashFftConv {
             semantics: Semantics::Circular { fft_size },
+            low_pass: None,
             device: device.clone(),
         })
     }
@@ -133,8 +138,67 @@ impl FlashFftConv {
             semantics: Semantics::Causal {
                 max_length: max_len,
             },
+            low_pass: None,
             device: device.clone(),
         })
+    }
+
+    /// The same convolution with kernels of which only the `count` lowest frequencies are kept.
+    ///
+    /// With the FFT size `n`, which is `fft_size` in a plan of [`FlashFftConv::new`] and
+    /// `2 · max_len` in one of [`FlashFftConv::causal`], `k` is replaced by
+    ///
+    /// `k' = irfft(rfft(k, n) ⊙ mask, n)` with `mask[f] = 1` for `f < count` and 0 from there on,
+    ///
+    /// and the first `L` samples of the circular convolution of size `n` with `k'` are the result.
+    /// The real FFT has `⌊n/2⌋ + 1` coefficients, from frequency 0 to half the sampling rate; with as
+    /// many kept nothing changes. Gradients are those of this formula.
+    ///
+    /// * Taps at `max_len` and beyond are left out, as in every causal plan.
+    /// * The result is *not* causal: a kernel without high frequencies has taps at negative lags,
+    ///   the more the fewer are kept. Nothing wraps around: `n` has room for all lags.
+    /// * `n` belongs to the plan, not to the call. A sequence with `L < max_len` has the
+    ///   same result as if it were padded with zeros to `max_len`, and frequency `f` is `f/n` cycles
+    ///   a sample at every length. For the formula with `n = 2 · L` make a plan with
+    ///   `max_len = L`; there, taps between `L` and `max_len` do not count, while in a longer plan
+    ///   the filter spreads them onto earlier lags.
+    ///
+    /// # Cost
+    ///
+    /// The filter is a convolution of `n` points for each channel, on the device of the
+    /// plan. [`FlashFftConv::prepare`] does it once for each transform size, the other methods do it
+    /// in each call. What follows takes the time of a circular convolution of size `n`: that the
+    /// spectrum of `k'` is sparse saves nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When `count` is 0 or more than `⌊n/2⌋ + 1`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_flashfftconv::FlashFftConv;
+    ///
+    /// // One tap has all frequencies in equal parts. Alone, frequency 0 spreads over all 8 lags.
+    /// let u = Tensor::new(&[[[8f32, 0.0, 0.0, 0.0]]], &Device::Cpu)?;
+    /// let k = Tensor::new(&[[1f32]], &Device::Cpu)?;
+    /// let conv = FlashFftConv::causal(4, &Device::Cpu)?.with_kept_frequencies(1)?;
+    /// for got in &conv.forward(&u, &k)?.to_vec3::<f32>()?[0][0] {
+    ///     assert!((got - 1.0).abs() < 1e-5);
+    /// }
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    ///
+    /// The "frequency-sparse convolutions" of FlashFFTConv (section 3.3 of the paper).
+    pub fn with_kept_frequencies(mut self, count: usize) -> Result<Self> {
+        let (fft_size, longest_kernel) = match self.semantics {
+            Semantics::Circular { fft_size } => (fft_size, fft_size),
+            Semantics::Causal { max_length } => (2 * max_length, max_length),
+        };
+        let low_pass = LowPass::new(fft_size, count, longest_kernel, &self.device)?;
+        self.low_pass = Some(Arc::new(low_pass));
+        Ok(self)
     }
 
     /// `u ∗ k`, differentiable in both.
@@ -207,12 +271,12 @@ impl FlashFftConv {
             let z = Tensor::cat(&[out_gate, in_gate, u], 1)?;
             return self.apply(&z, k, Arrangement::Projected);
         }
-        let taps = computable_kernel(k, u.dtype())?;
+        let (semantics, taps) = self.acting_kernel(k, u.dtype())?;
         consecutive(u)?.apply_op3(
             &consecutive(in_gate)?,
             &consecutive(out_gate)?,
             GatedOp {
-                kernel: HeldKernel::Taps(self.semantics, taps),
+                kernel: HeldKernel::Taps(semantics, taps),
             },
         )
     }
@@ -265,7 +329,7 @@ impl FlashFftConv {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn prepare(&self, k: &Tensor) -> Result<PreparedConv> {
-        PreparedConv::new(self.semantics, k, &self.device)
+        PreparedConv::new(self.semantics, self.low_pass.clone(), k, &self.device)
     }
 
     fn check_kernel(&self, k: &Tensor, channels: usize, length: usize) -> Result<()> {
@@ -275,11 +339,21 @@ impl FlashFftConv {
         Ok(())
     }
 
+    /// The kernel as the operations take it, and what its taps mean.
+    fn acting_kernel(&self, k: &Tensor, sequence: DType) -> Result<(Semantics, Tensor)> {
+        let k = computable_kernel(k, sequence)?;
+        Ok(match &self.low_pass {
+            None => (self.semantics, k),
+            Some(low_pass) => (low_pass.semantics(), low_pass.apply(&k)?),
+        })
+    }
+
     fn apply(&self, sequences: &Tensor, k: &Tensor, arrangement: Arrangement) -> Result<Tensor> {
+        let (semantics, k) = self.acting_kernel(k, sequences.dtype())?;
         consecutive(sequences)?.apply_op2(
-            &computable_kernel(k, sequences.dtype())?,
+            &k,
             KernelOp {
-                semantics: self.semantics,
+                semantics,
                 arrangement,
             },
         )

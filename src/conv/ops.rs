@@ -89,10 +89,12 @@ impl CpuKernel<'_> {
     /// The lags at which the taps act on sequences of `length` samples.
     pub(super) fn window(&self, length: usize) -> LagWindow {
         let (semantics, taps) = match self {
-            CpuKernel::Taps(semantics, _, layout) => (*semantics, layout.dims().last()),
-            CpuKernel::Prepared(kernel) => (kernel.semantics, kernel.dims().last()),
+            CpuKernel::Taps(semantics, _, layout) => {
+                (*semantics, layout.dims().last().copied().unwrap_or(0))
+            }
+            CpuKernel::Prepared(kernel) => (kernel.semantics, kernel.tap_count()),
         };
-        LagWindow::new(semantics, length, taps.copied().unwrap_or(0))
+        LagWindow::new(semantics, length, taps)
     }
 }
 

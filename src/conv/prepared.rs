@@ -1,6 +1,7 @@
 //! Convolutions with a kernel that is transformed once.
 
 use super::check;
+use super::low_pass::LowPass;
 use super::ops::{computable_kernel, consecutive, Arrangement, GatedOp, HeldKernel, PreparedOp};
 use super::plan::{LagWindow, Semantics};
 use crate::cpu::convolve::spectra;
@@ -8,7 +9,7 @@ use crate::cpu::element::Compute;
 use crate::cpu::engine::Engine;
 use crate::cpu::rows::Rows;
 use crate::cpu::spectra::{Spectra, SpectrumCache};
-use candle_core::{Device, Module, Result, Storage, Tensor};
+use candle_core::{DType, Device, Module, Result, Storage, Tensor};
 use std::sync::Arc;
 
 /// A long convolution with a fixed kernel, whose spectrum is computed once and kept.
@@ -27,7 +28,7 @@ use std::sync::Arc;
 /// # Example
 ///
 /// ```
-/// use candle_core::{Device, Module, Tensor};
+/// use candle_core::{DType, Device, Module, Tensor};
 /// use candle_flashfftconv::{FlashFftConv, PreparedConv};
 ///
 /// let device = Device::Cpu;
@@ -44,13 +45,16 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct PreparedConv {
     kernel: Arc<PreparedKernel>,
+    /// What the plan computes, as its checks need it.
+    semantics: Semantics,
     device: Device,
 }
 
 impl std::fmt::Debug for PreparedConv {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PreparedConv")
-            .field("semantics", &self.kernel.semantics)
+            .field("semantics", &self.semantics)
+            .field("low_pass", &self.kernel.low_pass)
             .field("kernel", &self.kernel.taps.shape())
             .field("device", &self.device.location())
             .finish()
@@ -58,7 +62,12 @@ impl std::fmt::Debug for PreparedConv {
 }
 
 impl PreparedConv {
-    pub(super) fn new(semantics: Semantics, k: &Tensor, device: &Device) -> Result<Self> {
+    pub(super) fn new(
+        semantics: Semantics,
+        low_pass: Option<Arc<LowPass>>,
+        k: &Tensor,
+        device: &Device,
+    ) -> Result<Self> {
         check::kernel(k, semantics, device)?;
         let taps = computable_kernel(&k.detach(), k.dtype())?;
         // Detached from the caller's memory, so that a later change of it cannot
@@ -66,12 +75,14 @@ impl PreparedConv {
         let taps = taps.force_contiguous()?;
         Ok(PreparedConv {
             kernel: Arc::new(PreparedKernel {
-                semantics,
+                semantics: low_pass.as_ref().map_or(semantics, |l| l.semantics()),
+                low_pass,
                 taps,
                 cache: SpectrumCache::default(),
                 #[cfg(feature = "cuda")]
                 device_cache: Default::default(),
             }),
+            semantics,
             device: device.clone(),
         })
     }
@@ -87,7 +98,7 @@ impl PreparedConv {
     /// # Example
     ///
     /// ```
-    /// use candle_core::{Device, Tensor};
+    /// use candle_core::{DType, Device, Tensor};
     /// use candle_flashfftconv::FlashFftConv;
     ///
     /// let device = Device::Cpu;
@@ -124,7 +135,7 @@ impl PreparedConv {
     /// # Example
     ///
     /// ```
-    /// use candle_core::{Device, Tensor};
+    /// use candle_core::{DType, Device, Tensor};
     /// use candle_flashfftconv::FlashFftConv;
     ///
     /// let device = Device::Cpu;
@@ -143,7 +154,7 @@ impl PreparedConv {
 
     fn check_sizes(&self, channels: usize, length: usize) -> Result<()> {
         check::channels(self.kernel.taps.dims(), channels)?;
-        check::length(self.kernel.semantics, length)?;
+        check::length(self.semantics, length)?;
         Ok(())
     }
 
@@ -168,24 +179,38 @@ impl Module for PreparedConv {
 
 /// What the clones of a [`PreparedConv`] and its operations share.
 pub(crate) struct PreparedKernel {
+    /// How the taps of [`PreparedKernel::acting_taps`] act.
     pub(crate) semantics: Semantics,
-    /// `(H, Lk)`, contiguous, f32 or f64.
-    pub(crate) taps: Tensor,
+    low_pass: Option<Arc<LowPass>>,
+    /// As it was given: `(H, Lk)`, contiguous, f32 or f64.
+    taps: Tensor,
     cache: SpectrumCache,
     #[cfg(feature = "cuda")]
     pub(crate) device_cache: crate::cuda::conv::SpectrumCache,
 }
 
 impl PreparedKernel {
-    /// The shape of the kernel, `(H, Lk)`.
-    pub(crate) fn dims(&self) -> &[usize] {
-        self.taps.dims()
+    /// How many taps act.
+    pub(crate) fn tap_count(&self) -> usize {
+        match &self.low_pass {
+            Some(low_pass) => low_pass.fft_size,
+            None => self.taps.dims().last().copied().unwrap_or(0),
+        }
+    }
+
+    /// The taps that act, `(H, tap_count)`.
+    pub(crate) fn acting_taps(&self, dtype: DType) -> Result<Tensor> {
+        let taps = self.taps.to_dtype(dtype)?;
+        match &self.low_pass {
+            Some(low_pass) => low_pass.apply(&taps),
+            None => Ok(taps),
+        }
     }
 
     /// The spectra of all channels for one recipe on the CPU.
     pub(super) fn spectra<T: Compute>(&self, engine: &Engine<T>) -> Result<Arc<Spectra<T>>> {
         self.cache.get(engine, || {
-            let taps = self.taps.to_dtype(T::DTYPE)?;
+            let taps = self.acting_taps(T::DTYPE)?;
             let (storage, layout) = taps.storage_and_layout();
             let Storage::Cpu(storage) = &*storage else {
                 return super::on_gpu::not_there(

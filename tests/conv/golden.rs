@@ -137,39 +137,57 @@ fn every_small_case(device: &Device) -> Result<()> {
 }
 twin!(small_cases, super::every_small_case);
 
-/// The circular kernel of `2L` taps that a frequency-sparse convolution amounts to: checks that
-/// a plan of size `2L` takes two-sided kernels, not the sparsity itself.
-fn equivalent_of_frequency_sparse(device: &Device) -> Result<()> {
-    for name in ["op_freqsparse_l256_keep128", "op_freqsparse_l256_keep512"] {
+/// Frequency-sparse kernels, by every way in; the same kernels in the time domain, as circular
+/// ones of `2L` taps; outputs and gradients.
+fn frequency_sparse_cases(device: &Device) -> Result<()> {
+    for (name, kept) in [
+        ("op_freqsparse_l256_keep128", 64),
+        ("op_freqsparse_l256_keep512", 256),
+    ] {
         let data = golden(name);
         for dtype in [DType::F32, DType::F64] {
             if dtype == DType::F64 && !device.is_cpu() {
                 continue;
             }
+            // Of the filter and of the convolution.
+            let bound = tolerance(dtype, device).times(2.0);
             let put = |part: &str| data[part].to_dtype(dtype)?.to_device(device);
-            let u = Var::from_tensor(&put("u")?)?;
-            let conv = FlashFftConv::new(512, device)?;
-            let y = conv.forward(&u, &put("k_time_2l")?)?;
-            let bound = tolerance(dtype, device);
-            within(&to_f64(&y), &to_f64(&data["y"]), bound, name);
-            let loss = y.mul(&put("dy")?)?.sum_all()?;
-            if !has_gradients(device) {
-                expect_not_implemented(loss.backward())?;
-                continue;
-            }
-            let gradients = loss.backward()?;
-            let Some(du) = gradients.get(&u) else {
-                panic!("{name}: no gradient");
+            let dy = put("dy")?;
+            let ones = dy.ones_like()?;
+            let limited = FlashFftConv::causal(256, device)?.with_kept_frequencies(kept)?;
+            let check = |conv: &FlashFftConv, way: Way, kernel: &str| -> Result<()> {
+                let what = |part: &str| format!("{name} {way:?} {kernel} {dtype:?} {part}");
+                let (u, k) = (
+                    Var::from_tensor(&put("u")?)?,
+                    Var::from_tensor(&put(kernel)?)?,
+                );
+                let y = way.compute(conv, &u, &k, &ones, &ones)?;
+                within(&to_f64(&y), &to_f64(&data["y"]), bound, &what("y"));
+                let loss = y.mul(&dy)?.sum_all()?;
+                if !has_gradients(device) {
+                    return expect_not_implemented(loss.backward());
+                }
+                let gradients = loss.backward()?;
+                let Some(du) = gradients.get(&u) else {
+                    panic!("{}", what("no gradient"));
+                };
+                within(&to_f64(du), &to_f64(&data["du"]), bound, &what("du"));
+                let dk = gradients.get(&k);
+                assert_eq!(dk.is_none(), way.freezes_kernel(), "{}", what("dk"));
+                if let (Some(dk), "k") = (dk, kernel) {
+                    within(&to_f64(dk), &to_f64(&data["dk"]), bound, &what("dk"));
+                }
+                Ok(())
             };
-            within(&to_f64(du), &to_f64(&data["du"]), bound, name);
+            for way in Way::ALL {
+                check(&limited, way, "k")?;
+                check(&FlashFftConv::new(512, device)?, way, "k_time_2l")?;
+            }
         }
     }
     Ok(())
 }
-twin!(
-    frequency_sparse_kernels,
-    super::equivalent_of_frequency_sparse
-);
+twin!(frequency_sparse, super::frequency_sparse_cases);
 
 /// Numbers that the golden data's inputs are made of: see `gen_ops.py`, `hashed`.
 fn hashed(seed: u64, stream: u64, count: usize) -> Vec<f32> {

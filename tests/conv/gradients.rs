@@ -38,11 +38,11 @@ const CASES: &[(usize, usize, Kind)] = &[
 ];
 
 /// `Σ y ⊙ dy` for one way to compute `y` from the variables `(u, in_gate, out_gate, k)`.
-type Loss<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
+pub type Loss<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
 /// Compares candle's gradients with central differences along random directions, which are
 /// exact up to rounding because the loss is a polynomial of degree one in each variable.
-fn check_gradients(name: &str, variables: &[Tensor], loss: Loss<'_>) -> Result<()> {
+pub fn check_gradients(name: &str, variables: &[Tensor], loss: Loss<'_>) -> Result<()> {
     let vars = variables
         .iter()
         .map(Var::from_tensor)

@@ -8,6 +8,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod errors;
+mod frequencies;
 mod golden;
 mod gradients;
 mod properties;

@@ -165,11 +165,13 @@ impl<'a> Sequences<'a> {
 impl Kernel<'_> {
     /// The lags at which the taps act on rows of `length` samples.
     fn window(&self, length: usize) -> LagWindow {
-        let (semantics, dims) = match self {
-            Kernel::Taps(semantics, (_, layout)) => (*semantics, layout.dims()),
-            Kernel::Prepared(kernel) => (kernel.semantics, kernel.dims()),
+        let (semantics, taps) = match self {
+            Kernel::Taps(semantics, (_, layout)) => {
+                (*semantics, layout.dims().last().copied().unwrap_or(0))
+            }
+            Kernel::Prepared(kernel) => (kernel.semantics, kernel.tap_count()),
         };
-        LagWindow::new(semantics, length, dims.last().copied().unwrap_or(0))
+        LagWindow::new(semantics, length, taps)
     }
 
     /// The spectra for transforms of f16.
@@ -208,7 +210,7 @@ impl Kernel<'_> {
         match self {
             Kernel::Taps(_, view) => run(*view),
             Kernel::Prepared(kernel) => {
-                let taps = kernel.taps.to_dtype(DType::F32)?;
+                let taps = kernel.acting_taps(DType::F32)?;
                 let (storage, layout) = taps.storage_and_layout();
                 match &*storage {
                     Storage::Cuda(storage) => run((storage, layout)),
