@@ -117,8 +117,7 @@ fn run<E: Element>(
             .transpose();
     }
     let window = kernel.window(length);
-    // The backward pass needs the spectra of whole rows, whatever the forward pass did.
-    let engine = Engine::new(Recipe::whole(length));
+    let engine = Engine::new(Recipe::choose(length, &window));
     match kernel {
         CpuKernel::Prepared(kernel) => {
             let spectra = kernel.spectra(&engine)?;

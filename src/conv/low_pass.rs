@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_closed_form_is_the_sum() -> Result<()> {
-        for n in [1, 2, 3, 4, 7, 8, 45, 256] {
+        for n in [1usize, 2, 3, 4, 7, 8, 45, 256] {
             for kept in 1..=n.div_ceil(2) {
                 let taps = LowPass::new(n, kept, n, &Device::Cpu)?.taps();
                 for (j, tap) in taps.iter().enumerate() {

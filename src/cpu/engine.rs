@@ -3,7 +3,7 @@
 use super::element::{Compute, Element};
 use super::pieces;
 use super::right_angle::RightAngle;
-use super::signal::{GatedOutput, GatedRow, Kernel};
+use super::signal::{GatedOutput, GatedRow, Kernel, KernelGradient};
 use crate::conv::{LagWindow, Recipe};
 use rustfft::num_complex::Complex;
 use std::sync::Arc;
@@ -40,6 +40,11 @@ impl<T: Compute> Engine<T> {
         self.transform.scratch()
     }
 
+    /// The factor that the inverse transform lacks.
+    fn scale(&self) -> T {
+        T::rounded(1.0 / self.size() as f64)
+    }
+
     /// The spectrum of one channel's taps, with the factor that the inverse transform lacks.
     pub(crate) fn kernel_spectrum(
         &self,
@@ -49,7 +54,7 @@ impl<T: Compute> Engine<T> {
         scratch: &mut [Complex<T>],
     ) {
         let size = self.size();
-        let scale = T::rounded(1.0 / size as f64);
+        let scale = self.scale();
         match self.recipe {
             Recipe::Whole { .. } => {
                 let kernel = Kernel {
@@ -63,6 +68,33 @@ impl<T: Compute> Engine<T> {
             Recipe::Pieces { .. } => {
                 let taps = taps.get(..window.forward).unwrap_or(taps);
                 pieces::kernel_spectrum(taps, scale, &self.transform, spectrum, scratch);
+            }
+        }
+    }
+
+    /// Adds the taps whose spectrum is `sum` to `gradient`, where the window has them. Destroys `sum`.
+    pub(crate) fn kernel_gradient(
+        &self,
+        sum: &mut [Complex<T>],
+        window: &LagWindow,
+        gradient: &mut [T],
+        scratch: &mut [Complex<T>],
+    ) {
+        let (size, scale) = (self.size(), self.scale());
+        match self.recipe {
+            Recipe::Whole { .. } => {
+                let mut sink = KernelGradient {
+                    gradient,
+                    window,
+                    size,
+                    scale,
+                };
+                self.transform.synthesise(sum, &mut sink, scratch);
+            }
+            Recipe::Pieces { .. } => {
+                let end = window.forward.min(gradient.len());
+                let gradient = &mut gradient[..end];
+                pieces::kernel_gradient(sum, scale, &self.transform, gradient, scratch);
             }
         }
     }

@@ -8,10 +8,10 @@
 use super::convolve::{by_channel, Filter, Inputs};
 use super::element::{Compute, Element};
 use super::engine::{multiply, Engine};
-use super::right_angle::RightAngle;
+use super::pieces::GradientRow;
 use super::rows::Rows;
-use super::signal::{GatedOutput, GatedPair, GatedRow, KernelGradient};
-use crate::conv::LagWindow;
+use super::signal::{GatedOutput, GatedPair, GatedRow};
+use crate::conv::{LagWindow, Recipe};
 use rayon::prelude::*;
 use rustfft::num_complex::Complex;
 
@@ -90,8 +90,7 @@ fn group_size(batch: usize, channels: usize, transform_size: usize) -> usize {
     batch.div_ceil(groups).max(1)
 }
 
-/// Fills `targets`, and returns `dk`, contiguous `(H, Lk)`, if its number of `taps` is
-/// given. The engine's recipe must be a whole-row one.
+/// Fills `targets`, and returns `dk`, contiguous `(H, Lk)`, if its number of `taps` is given.
 pub(crate) fn gradients<E: Element>(
     inputs: Inputs<'_, E>,
     output_gradient: Rows<'_, E>,
@@ -102,8 +101,7 @@ pub(crate) fn gradients<E: Element>(
     engine: &Engine<E::Compute>,
 ) -> Vec<E::Compute> {
     let (batch, channels) = (inputs.u.batch(), inputs.u.channels());
-    let transform = engine.transform();
-    let size = transform.size();
+    let size = engine.size();
     let group = group_size(batch, channels, size);
     let tap_count = taps.unwrap_or(0);
     let mut kernel_gradient = E::Compute::zeros(channels * tap_count);
@@ -117,7 +115,7 @@ pub(crate) fn gradients<E: Element>(
         .zip(kernel_rows)
         .enumerate()
         .for_each(|(channel, (mut rows, kernel_row))| {
-            let mut kernel_memory = <E::Compute>::pool().take(size + transform.scratch());
+            let mut kernel_memory = <E::Compute>::pool().take(size + engine.scratch());
             let (buffer, scratch) = kernel_memory.split_at_mut(size);
             let spectrum = filter.spectrum(channel, window, engine, buffer, scratch);
             let task = ChannelTask {
@@ -125,7 +123,8 @@ pub(crate) fn gradients<E: Element>(
                 output_gradient,
                 channel,
                 spectrum,
-                transform,
+                engine,
+                forward_taps: window.forward,
                 wants_kernel: taps.is_some(),
             };
             let mut sums: Vec<Vec<Complex<E::Compute>>> = rows
@@ -140,14 +139,8 @@ pub(crate) fn gradients<E: Element>(
                     }
                     total
                 });
-                let mut sink = KernelGradient {
-                    gradient: kernel_row,
-                    window,
-                    size,
-                    scale: <E::Compute>::rounded(1.0 / size as f64),
-                };
                 if let Some(total) = &mut total {
-                    transform.synthesise(total, &mut sink, scratch);
+                    engine.kernel_gradient(total, window, kernel_row, scratch);
                 }
             }
         });
@@ -160,67 +153,130 @@ struct ChannelTask<'a, E: Element> {
     output_gradient: Rows<'a, E>,
     channel: usize,
     spectrum: &'a [Complex<E::Compute>],
-    transform: &'a RightAngle<E::Compute>,
+    engine: &'a Engine<E::Compute>,
+    forward_taps: usize,
     wants_kernel: bool,
+}
+
+/// The input of a row and the gradient of its output before the gate.
+struct RowInputs<'a, E> {
+    v: GatedRow<'a, E>,
+    dy: &'a [E],
+    dc: GatedRow<'a, E>,
 }
 
 impl<E: Element> ChannelTask<'_, E> {
     /// Fills the targets of the batch items from `first`, and returns their
     /// `Σ conj(V) · DC` if the kernel's gradient is wanted.
     fn group(&self, first: usize, rows: &mut [RowTargets<'_, E>]) -> Vec<Complex<E::Compute>> {
-        let size = self.transform.size();
+        let size = self.engine.size();
         let zero = num_traits::zero::<Complex<E::Compute>>();
         let mut sum = match self.wants_kernel {
             true => vec![zero; size],
             false => Vec::new(),
         };
-        let mut memory = <E::Compute>::pool().take(2 * size + self.transform.scratch());
-        let (buffers, scratch) = memory.split_at_mut(2 * size);
-        let (input, output) = buffers.split_at_mut(size);
+        let mut memory = <E::Compute>::pool().take(2 * size + self.engine.scratch());
         for (index, targets) in rows.iter_mut().enumerate() {
             let batch = first + index;
-            let v = self.inputs.gated_input(batch, self.channel);
             let dy = self.output_gradient.row(batch, self.channel);
-            let dc = GatedRow {
-                samples: dy,
-                gate: self.inputs.out_gate_row(batch, self.channel),
+            let row = RowInputs {
+                v: self.inputs.gated_input(batch, self.channel),
+                dy,
+                dc: GatedRow {
+                    samples: dy,
+                    gate: self.inputs.out_gate_row(batch, self.channel),
+                },
             };
-            self.transform.analyse(&dc, output, scratch);
-            if self.wants_kernel || targets.out_gate.is_some() {
-                self.transform.analyse(&v, input, scratch);
-            }
-            for ((s, &i), &o) in sum.iter_mut().zip(input.iter()).zip(output.iter()) {
-                *s += i.conj() * o;
-            }
-            if let Some(target) = &mut targets.out_gate {
-                multiply(input, self.spectrum);
-                let mut sink = GatedOutput {
-                    gate: Some(dy),
-                    output: target,
-                };
-                self.transform.synthesise(input, &mut sink, scratch);
-            }
-            if targets.u.is_some() || targets.in_gate.is_some() {
-                for (o, &k) in output.iter_mut().zip(self.spectrum) {
-                    *o *= k.conj();
-                }
-                self.transform.synthesise(
-                    output,
-                    &mut GatedPair {
-                        first: targets.u.as_deref_mut().map(|output| GatedOutput {
-                            gate: v.gate,
-                            output,
-                        }),
-                        second: targets.in_gate.as_deref_mut().map(|output| GatedOutput {
-                            gate: Some(v.samples),
-                            output,
-                        }),
-                    },
-                    scratch,
-                );
+            match self.engine.recipe() {
+                Recipe::Whole { .. } => self.whole_row(row, targets, &mut sum, &mut memory),
+                Recipe::Pieces { .. } => self.row_in_pieces(row, targets, &mut sum, &mut memory),
             }
         }
         sum
+    }
+
+    fn whole_row(
+        &self,
+        row: RowInputs<'_, E>,
+        targets: &mut RowTargets<'_, E>,
+        sum: &mut [Complex<E::Compute>],
+        memory: &mut [Complex<E::Compute>],
+    ) {
+        let transform = self.engine.transform();
+        let (buffers, scratch) = memory.split_at_mut(2 * transform.size());
+        let (input, output) = buffers.split_at_mut(transform.size());
+        transform.analyse(&row.dc, output, scratch);
+        if self.wants_kernel || targets.out_gate.is_some() {
+            transform.analyse(&row.v, input, scratch);
+        }
+        for ((s, &i), &o) in sum.iter_mut().zip(input.iter()).zip(output.iter()) {
+            *s += i.conj() * o;
+        }
+        if let Some(mut sink) = targets.out_gate(&row) {
+            multiply(input, self.spectrum);
+            transform.synthesise(input, &mut sink, scratch);
+        }
+        if let Some(mut sink) = targets.gated_input(&row) {
+            for (o, &k) in output.iter_mut().zip(self.spectrum) {
+                *o *= k.conj();
+            }
+            transform.synthesise(output, &mut sink, scratch);
+        }
+    }
+
+    fn row_in_pieces(
+        &self,
+        row: RowInputs<'_, E>,
+        targets: &mut RowTargets<'_, E>,
+        sum: &mut [Complex<E::Compute>],
+        memory: &mut [Complex<E::Compute>],
+    ) {
+        if let Some(sink) = targets.out_gate(&row) {
+            self.engine
+                .convolve_row(row.v, self.spectrum, self.forward_taps, sink, memory);
+        }
+        let sink = targets.gated_input(&row);
+        if sink.is_none() && !self.wants_kernel {
+            return;
+        }
+        let transform = self.engine.transform();
+        let (buffers, scratch) = memory.split_at_mut(2 * transform.size());
+        let pair = GradientRow {
+            input: row.v,
+            output_gradient: row.dc,
+            taps: self.forward_taps,
+            spectrum: self.spectrum,
+            transform,
+        };
+        pair.correlate(sink, sum, buffers.split_at_mut(transform.size()), scratch);
+    }
+}
+
+impl<E: Element> RowTargets<'_, E> {
+    /// Where `v ∗ k` goes: into `d out_gate`, times `dy`.
+    fn out_gate<'a>(&'a mut self, row: &RowInputs<'a, E>) -> Option<GatedOutput<'a, 'a, E>> {
+        let output = self.out_gate.as_deref_mut()?;
+        Some(GatedOutput {
+            gate: Some(row.dy),
+            output,
+        })
+    }
+
+    /// Where `dv` goes: into `du`, times the gate, and into `d in_gate`, times `u`.
+    fn gated_input<'a>(&'a mut self, row: &RowInputs<'a, E>) -> Option<GatedPair<'a, 'a, E>> {
+        if self.u.is_none() && self.in_gate.is_none() {
+            return None;
+        }
+        Some(GatedPair {
+            first: self.u.as_deref_mut().map(|output| GatedOutput {
+                gate: row.v.gate,
+                output,
+            }),
+            second: self.in_gate.as_deref_mut().map(|output| GatedOutput {
+                gate: Some(row.v.samples),
+                output,
+            }),
+        })
     }
 }
 

@@ -4,12 +4,16 @@
 //! the `taps − 1` before them; their circular convolution with the kernel is right in the last
 //! `step` places. Two neighbouring pieces of the same row travel as the real and the imaginary
 //! part of one complex transform: the kernel is real, so they do not mix, and no other row is
-//! involved. (Oppenheim, Schafer, "Discrete-Time Signal Processing", section 8.7, for overlap-save.)
+//! involved.
+//!
+//! The gradient of the row is the correlation with the kernel, by pieces that need the `taps − 1`
+//! samples after them; that of the kernel is the sum, over all pieces, of the correlation of
+//! a piece of the input with the piece of the output's gradient that it acts on. (Oppenheim, Schafer, "Discrete-Time Signal Processing", section 8.7, for overlap-save.)
 
 use super::element::{Compute, Element};
 use super::engine::multiply;
 use super::right_angle::{RightAngle, PIECE};
-use super::signal::{GatedOutput, GatedRow};
+use super::signal::{GatedOutput, GatedPair, GatedRow};
 use crate::conv::Recipe;
 use rustfft::num_complex::Complex;
 
@@ -67,7 +71,7 @@ impl<E: Element> Row<'_, E> {
         buffer: &mut [Complex<E::Compute>],
     ) {
         let zero = num_traits::zero::<E::Compute>();
-        let (mut real, mut imaginary) = ([zero; PIECE], [zero; PIECE]);
+        let mut imaginary = [zero; PIECE];
         // Only the first piece of a row reaches before its start.
         let missing = history.saturating_sub(first).min(buffer.len());
         let (before, rest) = buffer.split_at_mut(missing);
@@ -79,16 +83,99 @@ impl<E: Element> Row<'_, E> {
                 *target = Complex::new(zero, im);
             }
         }
-        for (index, part) in rest.chunks_mut(PIECE).enumerate() {
-            let offset = missing + index * PIECE;
-            let (real, imaginary) = (&mut real[..part.len()], &mut imaginary[..part.len()]);
-            self.input
-                .read((first + offset).saturating_sub(history), real);
-            self.input
-                .read((second + offset).saturating_sub(history), imaginary);
-            for ((target, &re), &im) in part.iter_mut().zip(real.iter()).zip(imaginary.iter()) {
-                *target = Complex::new(re, im);
+        let [first, second] =
+            [first, second].map(|start| (start + missing).saturating_sub(history));
+        fill(&self.input, first, second, rest);
+    }
+}
+
+/// A row, the gradient of its output, and the kernel between them.
+pub(crate) struct GradientRow<'a, E: Element> {
+    pub(crate) input: GatedRow<'a, E>,
+    pub(crate) output_gradient: GatedRow<'a, E>,
+    pub(crate) taps: usize,
+    pub(crate) spectrum: &'a [Complex<E::Compute>],
+    pub(crate) transform: &'a RightAngle<E::Compute>,
+}
+
+impl<E: Element> GradientRow<'_, E> {
+    /// Stores the gradient of the gated input in `targets`, if there are any, and adds the
+    /// spectrum of the kernel's gradient, as the real part of its inverse, to `sum`, if there is one.
+    /// Each of the two `buffers` holds a piece.
+    pub(crate) fn correlate(
+        &self,
+        mut targets: Option<GatedPair<'_, '_, E>>,
+        sum: &mut [Complex<E::Compute>],
+        (input, gradient): (&mut [Complex<E::Compute>], &mut [Complex<E::Compute>]),
+        scratch: &mut [Complex<E::Compute>],
+    ) {
+        let step = Recipe::piece_step(self.transform.size(), self.taps);
+        let length = self.output_gradient.samples.len();
+        for first in (0..length).step_by(2 * step) {
+            let second = first + step;
+            fill(&self.output_gradient, first, second, gradient);
+            self.transform.forward(gradient, scratch);
+            if !sum.is_empty() {
+                // Of the input the new samples alone: each meets its taps in this piece.
+                let (new, rest) = input.split_at_mut(step.min(input.len()));
+                fill(&self.input, first, second, new);
+                rest.fill(Complex::new(num_traits::zero(), num_traits::zero()));
+                self.transform.forward(input, scratch);
+                // What the two pieces have to do with each other ends up in the imaginary part.
+                for ((s, i), &g) in sum.iter_mut().zip(input.iter()).zip(gradient.iter()) {
+                    *s += i.conj() * g;
+                }
             }
+            if let Some(GatedPair {
+                first: du,
+                second: d_in_gate,
+            }) = &mut targets
+            {
+                for (g, k) in gradient.iter_mut().zip(self.spectrum) {
+                    *g *= k.conj();
+                }
+                self.transform.inverse(gradient, scratch);
+                let valid = gradient.get(..step).unwrap_or(gradient);
+                for output in [du, d_in_gate].into_iter().flatten() {
+                    store(valid, first, output, |value| value.re);
+                    store(valid, second, output, |value| value.im);
+                }
+            }
+        }
+    }
+}
+
+/// The first taps of the kernel whose spectrum is a sum of [`GradientRow::correlate`], added to
+/// `gradient`.
+pub(crate) fn kernel_gradient<T: Compute>(
+    sum: &mut [Complex<T>],
+    scale: T,
+    transform: &RightAngle<T>,
+    gradient: &mut [T],
+    scratch: &mut [Complex<T>],
+) {
+    transform.inverse(sum, scratch);
+    for (tap, value) in gradient.iter_mut().zip(sum.iter()) {
+        *tap += value.re * scale;
+    }
+}
+
+/// Sets the real parts to the row from `first`, the imaginary ones to it from `second`.
+fn fill<E: Element>(
+    row: &GatedRow<'_, E>,
+    first: usize,
+    second: usize,
+    target: &mut [Complex<E::Compute>],
+) {
+    let zero = num_traits::zero::<E::Compute>();
+    let (mut real, mut imaginary) = ([zero; PIECE], [zero; PIECE]);
+    for (index, part) in target.chunks_mut(PIECE).enumerate() {
+        let offset = index * PIECE;
+        let (real, imaginary) = (&mut real[..part.len()], &mut imaginary[..part.len()]);
+        row.read(first + offset, real);
+        row.read(second + offset, imaginary);
+        for ((target, &re), &im) in part.iter_mut().zip(real.iter()).zip(imaginary.iter()) {
+            *target = Complex::new(re, im);
         }
     }
 }
