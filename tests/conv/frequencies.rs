@@ -1,15 +1,12 @@
 //! Kernels of which only the lowest frequencies are kept, against their definition in float64.
 
-use crate::common::conv::{
-    double, finest, naive, tensor_within, tolerance, Kind, Tolerance, Way, DTYPES,
-};
-use crate::common::{deviation, random_tensor, to_f64};
+use crate::common::conv::{double, naive, tensor_within, tolerance, Kind, Tolerance, Way, DTYPES};
+use crate::common::{random_tensor, to_f64};
 use crate::gradients::check_gradients;
+use crate::properties::{for_all, near, random};
 use crate::twin;
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_flashfftconv::FlashFftConv;
-use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 
 /// A plan of either kind, and its limit.
 #[derive(Clone, Copy, Debug)]
@@ -182,31 +179,6 @@ fn gradients_are_the_differences_of_the_loss() -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-fn for_all<S: Strategy>(strategy: S, body: impl Fn(S::Value) -> Result<()>) -> Result<()> {
-    let config = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(48)
-    };
-    TestRunner::new(config)
-        .run(&strategy, |value| {
-            body(value).map_err(|e| TestCaseError::fail(e.to_string()))
-        })
-        .map_err(|e| candle_core::Error::Msg(e.to_string()))
-}
-
-fn random(seed: u64, shape: &[usize], device: &Device) -> Result<Tensor> {
-    random_tensor(seed, shape, finest(device), device)
-}
-
-fn near(got: &Tensor, want: &Tensor) {
-    let d = deviation(&to_f64(got), &to_f64(want));
-    let tolerance = match got.dtype() {
-        DType::F64 => 1e-11,
-        _ => 1e-5,
-    };
-    assert!(d.relative_rms < tolerance, "{d:?}");
 }
 
 fn random_plans_follow_the_definition(device: &Device) -> Result<()> {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 /// Random numbers in the most precise dtype that the device computes in.
-fn random(seed: u64, shape: &[usize], device: &Device) -> Result<Tensor> {
+pub fn random(seed: u64, shape: &[usize], device: &Device) -> Result<Tensor> {
     random_tensor(seed, shape, finest(device), device)
 }
 
@@ -21,7 +21,7 @@ fn tolerance(device: &Device) -> f64 {
     }
 }
 
-fn near(got: &Tensor, want: &Tensor) {
+pub fn near(got: &Tensor, want: &Tensor) {
     assert_eq!(got.dims(), want.dims());
     let want = to_f64(want);
     assert!(want.iter().any(|&w| w != 0.0), "nothing to compare");
@@ -30,7 +30,7 @@ fn near(got: &Tensor, want: &Tensor) {
 }
 
 /// Runs `body` on values of the strategy; a failure is shrunk to a small value.
-fn for_all<S: Strategy>(strategy: S, body: impl Fn(S::Value) -> Result<()>) -> Result<()> {
+pub fn for_all<S: Strategy>(strategy: S, body: impl Fn(S::Value) -> Result<()>) -> Result<()> {
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(48)
