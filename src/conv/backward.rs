@@ -3,7 +3,6 @@
 use super::on_gpu;
 use super::ops::{consecutive, for_dtype, Arrangement, CpuKernel, HeldKernel};
 use super::plan::Semantics;
-use super::recipe::Recipe;
 use crate::cpu::convolve::{Filter, Inputs};
 use crate::cpu::element::Element;
 use crate::cpu::engine::Engine;
@@ -116,8 +115,8 @@ fn run<E: Element>(
             .map(|shape| Tensor::zeros(shape, <E::Compute as WithDType>::DTYPE, &Device::Cpu))
             .transpose();
     }
-    let window = kernel.window(length);
-    let engine = Engine::new(Recipe::choose(length, &window));
+    let (window, recipe) = kernel.plan(length);
+    let engine = Engine::new(recipe);
     match kernel {
         CpuKernel::Prepared(kernel) => {
             let spectra = kernel.spectra(&engine)?;

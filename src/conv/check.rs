@@ -1,6 +1,7 @@
 //! The checks of every call: rank, dtype, device, shape and size, in this order.
 
 use super::plan::Semantics;
+use super::recipe::Band;
 use crate::Error;
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 
@@ -129,7 +130,9 @@ pub(crate) fn kernel(
         });
     }
     match semantics {
-        Semantics::Circular { fft_size } if taps > fft_size => {
+        Semantics::Circular { fft_size } | Semantics::Band(Band { fft_size, .. })
+            if taps > fft_size =>
+        {
             return Err(Error::OutOfRange {
                 quantity: TAPS,
                 expected: format!("at most {fft_size}, the FFT size"),
@@ -163,7 +166,9 @@ pub(crate) fn channels(kernel: &[usize], channels: usize) -> Result<(), Error> {
 /// Checks a sequence length against the plan. Empty sequences pass.
 pub(crate) fn length(semantics: Semantics, length: usize) -> Result<(), Error> {
     let (quantity, max, of) = match semantics {
-        Semantics::Circular { fft_size } => ("sequence length L", fft_size, "the FFT size"),
+        Semantics::Circular { fft_size } | Semantics::Band(Band { fft_size, .. }) => {
+            ("sequence length L", fft_size, "the FFT size")
+        }
         Semantics::Causal { max_length } => ("sequence length L", max_length, "the plan's max_len"),
     };
     if length <= max {

@@ -7,6 +7,7 @@
 //! where that runs and has its gradient: `g` is symmetric, so the gradient is filtered likewise.
 
 use super::plan::Semantics;
+use super::recipe::Band;
 use super::{check, FlashFftConv, PreparedConv, Recent};
 use candle_core::{DType, Device, Module, Result, Tensor};
 use rayon::prelude::*;
@@ -18,7 +19,9 @@ pub(crate) struct LowPass {
     /// How many coefficients are kept, from the lowest on.
     pub(crate) kept: usize,
     /// Taps from here on are left out before the transform.
-    pub(crate) longest_kernel: usize,
+    longest_kernel: usize,
+    /// The way without a filter, where there is one.
+    band: Option<Band>,
     device: Device,
     filter: Recent<(), PreparedConv>,
 }
@@ -44,8 +47,27 @@ impl LowPass {
             fft_size,
             kept,
             longest_kernel,
+            band: Band::choose(fft_size, kept).filter(|_| device.is_cpu()),
             device: device.clone(),
             filter: Recent::default(),
+        })
+    }
+
+    /// The way without a filter for rows of `length` samples, where it is the faster one.
+    pub(super) fn band(&self, length: usize) -> Option<Band> {
+        self.band.filter(|band| band.serves(length))
+    }
+
+    /// The taps of `k` that count.
+    pub(super) fn counting(&self, k: &Tensor) -> Result<Tensor> {
+        k.narrow(1, 0, k.dim(1)?.min(self.longest_kernel))
+    }
+
+    /// The acting kernel for rows of `length` samples, and what its taps mean; differentiable.
+    pub(super) fn acting(&self, k: &Tensor, length: usize) -> Result<(Semantics, Tensor)> {
+        Ok(match self.band(length) {
+            Some(band) => (Semantics::Band(band), self.counting(k)?),
+            None => (self.semantics(), self.apply(k)?),
         })
     }
 
@@ -58,10 +80,8 @@ impl LowPass {
 
     /// `k`, `(H, Lk)`, as a circular kernel `(H, n)`; differentiable.
     pub(super) fn apply(&self, k: &Tensor) -> Result<Tensor> {
-        let taps = k.dim(1)?.min(self.longest_kernel);
-        let padded = k
-            .narrow(1, 0, taps)?
-            .pad_with_zeros(1, 0, self.fft_size - taps)?;
+        let counting = self.counting(k)?;
+        let padded = counting.pad_with_zeros(1, 0, self.fft_size - counting.dim(1)?)?;
         if self.kept == self.fft_size / 2 + 1 {
             return Ok(padded);
         }

@@ -16,9 +16,9 @@ pub(crate) use plan::LagWindow;
 pub(crate) use plan::Semantics;
 pub use prepared::PreparedConv;
 pub(crate) use recent::Recent;
-pub(crate) use recipe::Recipe;
+pub(crate) use recipe::{Band, Recipe};
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use low_pass::LowPass;
 use ops::{computable_kernel, consecutive, GatedOp, HeldKernel, KernelOp};
 #[cfg(not(all(test, feature = "cuda")))]
@@ -193,7 +193,9 @@ impl FlashFftConv {
     /// The "frequency-sparse convolutions" of FlashFFTConv (section 3.3 of the paper).
     pub fn with_kept_frequencies(mut self, count: usize) -> Result<Self> {
         let (fft_size, longest_kernel) = match self.semantics {
-            Semantics::Circular { fft_size } => (fft_size, fft_size),
+            Semantics::Circular { fft_size } | Semantics::Band(Band { fft_size, .. }) => {
+                (fft_size, fft_size)
+            }
             Semantics::Causal { max_length } => (2 * max_length, max_length),
         };
         let low_pass = LowPass::new(fft_size, count, longest_kernel, &self.device)?;
@@ -271,7 +273,7 @@ impl FlashFftConv {
             let z = Tensor::cat(&[out_gate, in_gate, u], 1)?;
             return self.apply(&z, k, Arrangement::Projected);
         }
-        let (semantics, taps) = self.acting_kernel(k, u.dtype())?;
+        let (semantics, taps) = self.acting_kernel(k, u)?;
         consecutive(u)?.apply_op3(
             &consecutive(in_gate)?,
             &consecutive(out_gate)?,
@@ -340,16 +342,16 @@ impl FlashFftConv {
     }
 
     /// The kernel as the operations take it, and what its taps mean.
-    fn acting_kernel(&self, k: &Tensor, sequence: DType) -> Result<(Semantics, Tensor)> {
-        let k = computable_kernel(k, sequence)?;
-        Ok(match &self.low_pass {
-            None => (self.semantics, k),
-            Some(low_pass) => (low_pass.semantics(), low_pass.apply(&k)?),
-        })
+    fn acting_kernel(&self, k: &Tensor, sequences: &Tensor) -> Result<(Semantics, Tensor)> {
+        let k = computable_kernel(k, sequences.dtype())?;
+        match &self.low_pass {
+            None => Ok((self.semantics, k)),
+            Some(low_pass) => low_pass.acting(&k, sequences.dim(2)?),
+        }
     }
 
     fn apply(&self, sequences: &Tensor, k: &Tensor, arrangement: Arrangement) -> Result<Tensor> {
-        let (semantics, k) = self.acting_kernel(k, sequences.dtype())?;
+        let (semantics, k) = self.acting_kernel(k, sequences)?;
         consecutive(sequences)?.apply_op2(
             &k,
             KernelOp {

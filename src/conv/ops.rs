@@ -86,15 +86,20 @@ pub(super) enum CpuKernel<'a> {
 }
 
 impl CpuKernel<'_> {
-    /// The lags at which the taps act on sequences of `length` samples.
-    pub(super) fn window(&self, length: usize) -> LagWindow {
+    /// The lags at which the taps act on sequences of `length` samples, and the transforms for them.
+    pub(super) fn plan(&self, length: usize) -> (LagWindow, Recipe) {
         let (semantics, taps) = match self {
             CpuKernel::Taps(semantics, _, layout) => {
                 (*semantics, layout.dims().last().copied().unwrap_or(0))
             }
-            CpuKernel::Prepared(kernel) => (kernel.semantics, kernel.tap_count()),
+            CpuKernel::Prepared(kernel) => kernel.acting_on(length),
         };
-        LagWindow::new(semantics, length, taps)
+        let window = LagWindow::new(semantics, length, taps);
+        let recipe = match semantics {
+            Semantics::Band(band) => Recipe::Band(band),
+            _ => Recipe::choose(length, &window),
+        };
+        (window, recipe)
     }
 }
 
@@ -107,8 +112,8 @@ fn forward<E: Element>(
     let output = if batch == 0 || channels == 0 || length == 0 {
         Vec::new()
     } else {
-        let window = kernel.window(length);
-        let engine = Engine::new(Recipe::choose(length, &window));
+        let (window, recipe) = kernel.plan(length);
+        let engine = Engine::new(recipe);
         match kernel {
             CpuKernel::Taps(_, storage, layout) => {
                 let taps = Rows::<E::Compute>::new(storage, layout)?;

@@ -5,6 +5,7 @@
 //! circular convolution of size `N` tap `k[N − m]` acts at lag `−m` as well.
 //! Which FFT computes it is another question, answered in `recipe.rs`.
 
+use super::recipe::Band;
 use std::ops::Range;
 
 /// What a [`FlashFftConv`](super::FlashFftConv) computes.
@@ -14,6 +15,8 @@ pub(crate) enum Semantics {
     Circular { fft_size: usize },
     /// Linear convolution of which the first `L ≤ max_length` samples are kept.
     Causal { max_length: usize },
+    /// As `Circular`, of the lowest frequencies of the kernel alone.
+    Band(Band),
 }
 
 /// The lags at which the taps of one kernel act on sequences of one length.
@@ -35,6 +38,12 @@ impl LagWindow {
     pub(crate) fn new(semantics: Semantics, length: usize, taps: usize) -> Self {
         let forward = taps.min(length);
         match semantics {
+            // Each tap is spread over all lags, by the transform.
+            Semantics::Band(_) => LagWindow {
+                forward: taps,
+                backward: 1..1,
+                period: 0,
+            },
             Semantics::Causal { .. } => LagWindow {
                 forward,
                 backward: 1..1,

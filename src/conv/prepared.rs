@@ -4,6 +4,7 @@ use super::check;
 use super::low_pass::LowPass;
 use super::ops::{computable_kernel, consecutive, Arrangement, GatedOp, HeldKernel, PreparedOp};
 use super::plan::{LagWindow, Semantics};
+use super::recipe::Recipe;
 use crate::cpu::convolve::spectra;
 use crate::cpu::element::Compute;
 use crate::cpu::engine::Engine;
@@ -190,6 +191,17 @@ pub(crate) struct PreparedKernel {
 }
 
 impl PreparedKernel {
+    /// What the taps mean on the CPU for rows of `length` samples, and how many act.
+    pub(super) fn acting_on(&self, length: usize) -> (Semantics, usize) {
+        match self.low_pass.as_ref().and_then(|l| l.band(length)) {
+            Some(band) => (
+                Semantics::Band(band),
+                self.taps.dims().last().copied().unwrap_or(0),
+            ),
+            None => (self.semantics, self.tap_count()),
+        }
+    }
+
     /// How many taps act.
     pub(crate) fn tap_count(&self) -> usize {
         match &self.low_pass {
@@ -210,7 +222,13 @@ impl PreparedKernel {
     /// The spectra of all channels for one recipe on the CPU.
     pub(super) fn spectra<T: Compute>(&self, engine: &Engine<T>) -> Result<Arc<Spectra<T>>> {
         self.cache.get(engine, || {
-            let taps = self.acting_taps(T::DTYPE)?;
+            let (semantics, taps) = match (engine.recipe(), &self.low_pass) {
+                (Recipe::Band(band), Some(low_pass)) => {
+                    let taps = low_pass.counting(&self.taps.to_dtype(T::DTYPE)?)?;
+                    (Semantics::Band(band), taps)
+                }
+                _ => (self.semantics, self.acting_taps(T::DTYPE)?),
+            };
             let (storage, layout) = taps.storage_and_layout();
             let Storage::Cpu(storage) = &*storage else {
                 return super::on_gpu::not_there(
@@ -219,7 +237,7 @@ impl PreparedKernel {
             };
             let rows = Rows::<T>::new(storage, layout)?;
             // The spectra serve every length that the transform holds.
-            let window = LagWindow::new(self.semantics, engine.size(), rows.length());
+            let window = LagWindow::new(semantics, engine.size(), rows.length());
             Ok(spectra(rows, &window, engine))
         })
     }

@@ -7,6 +7,12 @@ pub(crate) struct Recent<K, V>(Mutex<Vec<(K, Arc<V>)>>);
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
+        Recent::new()
+    }
+}
+
+impl<K, V> Recent<K, V> {
+    pub(crate) const fn new() -> Self {
         Recent(Mutex::new(Vec::new()))
     }
 }

@@ -10,13 +10,61 @@ pub(crate) enum Recipe {
     /// Each row in overlapping pieces (overlap-save), two of them as the real and imaginary part of one
     /// circular transform of `size` points. For windows of forward lags that are short beside the row.
     Pieces { size: usize },
+    /// Each row by way of a shorter one with the lowest frequencies alone.
+    Band(Band),
 }
+
+/// The lowest frequencies of transforms of `fft_size` points, from every `step`-th place of a smoothed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Band {
+    pub(crate) fft_size: usize,
+    /// How many coefficients there are, from frequency 0 on.
+    pub(crate) kept: usize,
+    /// Divides `fft_size`.
+    pub(crate) step: usize,
+}
+
+impl Band {
+    /// How much longer the shorter row is at least than its frequencies need, so that what folds back
+    /// can be made as small as rounding errors.
+    pub(crate) const OVERSAMPLING: usize = 4;
+    /// The steps that there are. A shorter one saves too little, a longer one saves no more.
+    const STEPS: [usize; 5] = [256, 128, 64, 32, 16];
+
+    /// The band with the longest step, where there is one.
+    pub(crate) fn choose(fft_size: usize, kept: usize) -> Option<Band> {
+        let fits = |&step: &usize| {
+            let points = fft_size / step;
+            fft_size % step == 0 && points >= 64 && points / (2 * Band::OVERSAMPLING) >= kept
+        };
+        let step = Band::STEPS.into_iter().find(fits)?;
+        Some(Band {
+            fft_size,
+            kept,
+            step,
+        })
+    }
+
+    /// The number of complex points of the transform.
+    pub(crate) fn points(self) -> usize {
+        self.fft_size / self.step
+    }
+
+    /// Whether rows of `length` samples are so long that the band is cheaper than whole rows.
+    pub(crate) fn serves(self, length: usize) -> bool {
+        length >= LEAST_ROWS_OF_BANDS.max(2 * self.points())
+    }
+}
+
+/// Shorter rows than this are as fast as a whole.
+const LEAST_ROWS_OF_BANDS: usize = 2048;
 
 impl Recipe {
     /// The number of complex points of the transform.
     pub(crate) fn size(self) -> usize {
         match self {
             Recipe::Whole { size } | Recipe::Pieces { size } => size,
+            Recipe::Band(band) => band.points(),
         }
     }
 
@@ -53,7 +101,7 @@ impl Recipe {
     /// About the time of one row, in tenths of a nanosecond of a 2020s core with AVX2.
     fn cost(self, length: usize, taps: usize) -> u64 {
         let (size, transforms) = match self {
-            Recipe::Whole { size } => (size, 1),
+            Recipe::Whole { .. } | Recipe::Band(_) => (self.size(), 1),
             Recipe::Pieces { size } => {
                 let step = Recipe::piece_step(size, taps);
                 (size, length.div_ceil(2 * step))
@@ -155,6 +203,29 @@ mod tests {
                 "{length} {taps}"
             );
         }
+    }
+
+    #[test]
+    fn bands_divide_the_fft_size_and_leave_room_for_their_frequencies() {
+        let mut found = 0;
+        for fft_size in (1..5000).chain([1 << 17, 2_000_000, 2_000_004, 1 << 24]) {
+            for kept in [1, 2, 8, 9, 100, 1024, fft_size / 128, fft_size / 2 + 1] {
+                let Some(band) = Band::choose(fft_size, kept) else {
+                    continue;
+                };
+                found += 1;
+                assert_eq!(fft_size % band.step, 0, "{band:?}");
+                assert!(band.points() >= 2 * Band::OVERSAMPLING * kept, "{band:?}");
+                assert!(!band.serves(band.points()) && !band.serves(1), "{band:?}");
+            }
+        }
+        assert!(found > 100, "{found}");
+        let step = |fft_size, kept| Band::choose(fft_size, kept).map(|band| band.step);
+        assert_eq!(step(1 << 17, 64), Some(256));
+        assert_eq!(step(1 << 17, 65), Some(128));
+        assert_eq!(step(1 << 17, 1024), Some(16));
+        assert_eq!(step(1 << 17, 1025), None);
+        assert_eq!(step(2_000_004, 10), None);
     }
 
     #[test]

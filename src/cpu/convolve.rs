@@ -81,6 +81,8 @@ pub(crate) fn spectra<T: Compute>(
             let mut spectrum = vec![Complex::new(T::zero(), T::zero()); engine.size()];
             let mut scratch = T::pool().take(engine.scratch());
             engine.kernel_spectrum(taps.row(0, channel), window, &mut spectrum, &mut scratch);
+            spectrum.truncate(engine.spectrum_size());
+            spectrum.shrink_to_fit();
             spectrum
         })
         .collect()

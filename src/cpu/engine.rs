@@ -1,43 +1,105 @@
 //! One recipe at work: from taps to spectra, from rows to rows.
 
+use super::band::{BandTransform, RealSink};
 use super::element::{Compute, Element};
 use super::pieces;
-use super::right_angle::RightAngle;
+use super::right_angle::{RightAngle, Sink};
 use super::signal::{GatedOutput, GatedRow, Kernel, KernelGradient};
 use crate::conv::{LagWindow, Recipe};
 use rustfft::num_complex::Complex;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// A recipe and its transform.
 pub(crate) struct Engine<T: Compute> {
     recipe: Recipe,
-    transform: Arc<RightAngle<T>>,
+    transform: Transform<T>,
+}
+
+enum Transform<T: Compute> {
+    Whole(Arc<RightAngle<T>>),
+    Pieces(Arc<RightAngle<T>>),
+    Band(Arc<BandTransform<T>>),
 }
 
 impl<T: Compute> Engine<T> {
     pub(crate) fn new(recipe: Recipe) -> Self {
-        Engine {
-            recipe,
-            transform: T::transforms().get(recipe.size()),
-        }
+        let transform = match recipe {
+            Recipe::Whole { size } => Transform::Whole(T::transforms().get(size)),
+            Recipe::Pieces { size } => Transform::Pieces(T::transforms().get(size)),
+            Recipe::Band(band) => {
+                let made = || Ok::<_, Infallible>(BandTransform::new(band));
+                match T::bands().get(band, made) {
+                    Ok(transform) => Transform::Band(transform),
+                    Err(never) => match never {},
+                }
+            }
+        };
+        Engine { recipe, transform }
     }
 
     pub(crate) fn recipe(&self) -> Recipe {
         self.recipe
     }
 
-    pub(crate) fn transform(&self) -> &RightAngle<T> {
-        &self.transform
+    /// The transform of pieces, if rows are cut into them.
+    pub(crate) fn pieces(&self) -> Option<&RightAngle<T>> {
+        match &self.transform {
+            Transform::Pieces(transform) => Some(transform),
+            _ => None,
+        }
     }
 
-    /// How many values a spectrum has.
+    /// How many values the buffer for a row or a spectrum needs.
     pub(crate) fn size(&self) -> usize {
         self.recipe.size()
     }
 
+    /// How many values of a spectrum count.
+    pub(crate) fn spectrum_size(&self) -> usize {
+        match self.recipe {
+            Recipe::Band(band) => band.kept,
+            _ => self.size(),
+        }
+    }
+
     /// How many values of scratch memory a kernel or a row needs beside one spectrum.
     pub(crate) fn scratch(&self) -> usize {
-        self.transform.scratch()
+        match &self.transform {
+            Transform::Whole(transform) | Transform::Pieces(transform) => transform.scratch(),
+            Transform::Band(transform) => transform.scratch(),
+        }
+    }
+
+    /// The spectrum of a row that is not cut into pieces.
+    pub(crate) fn analyse<E: Element<Compute = T>>(
+        &self,
+        row: &GatedRow<'_, E>,
+        spectrum: &mut [Complex<T>],
+        scratch: &mut [Complex<T>],
+    ) {
+        match &self.transform {
+            Transform::Whole(transform) | Transform::Pieces(transform) => {
+                transform.analyse(row, spectrum, scratch)
+            }
+            Transform::Band(transform) => transform.analyse(row, spectrum, scratch),
+        }
+    }
+
+    /// The row of `length` samples of a spectrum that was multiplied by a kernel's. Destroys `spectrum`.
+    pub(crate) fn synthesise(
+        &self,
+        spectrum: &mut [Complex<T>],
+        length: usize,
+        sink: &mut (impl Sink<T> + RealSink<T>),
+        scratch: &mut [Complex<T>],
+    ) {
+        match &self.transform {
+            Transform::Whole(transform) | Transform::Pieces(transform) => {
+                transform.synthesise(spectrum, sink, scratch)
+            }
+            Transform::Band(transform) => transform.synthesise(spectrum, length, sink, scratch),
+        }
     }
 
     /// The factor that the inverse transform lacks.
@@ -55,19 +117,27 @@ impl<T: Compute> Engine<T> {
     ) {
         let size = self.size();
         let scale = self.scale();
-        match self.recipe {
-            Recipe::Whole { .. } => {
+        match &self.transform {
+            Transform::Whole(transform) => {
                 let kernel = Kernel {
                     taps,
                     window,
                     size,
                     scale,
                 };
-                self.transform.analyse(&kernel, spectrum, scratch);
+                transform.analyse(&kernel, spectrum, scratch);
             }
-            Recipe::Pieces { .. } => {
+            Transform::Pieces(transform) => {
                 let taps = taps.get(..window.forward).unwrap_or(taps);
-                pieces::kernel_spectrum(taps, scale, &self.transform, spectrum, scratch);
+                pieces::kernel_spectrum(taps, scale, transform, spectrum, scratch);
+            }
+            Transform::Band(transform) => {
+                let row = GatedRow {
+                    samples: taps,
+                    gate: None,
+                };
+                transform.analyse(&row, spectrum, scratch);
+                transform.scale(spectrum);
             }
         }
     }
@@ -81,21 +151,22 @@ impl<T: Compute> Engine<T> {
         scratch: &mut [Complex<T>],
     ) {
         let (size, scale) = (self.size(), self.scale());
-        match self.recipe {
-            Recipe::Whole { .. } => {
+        match &self.transform {
+            Transform::Whole(transform) => {
                 let mut sink = KernelGradient {
                     gradient,
                     window,
                     size,
                     scale,
                 };
-                self.transform.synthesise(sum, &mut sink, scratch);
+                transform.synthesise(sum, &mut sink, scratch);
             }
-            Recipe::Pieces { .. } => {
+            Transform::Pieces(transform) => {
                 let end = window.forward.min(gradient.len());
                 let gradient = &mut gradient[..end];
-                pieces::kernel_gradient(sum, scale, &self.transform, gradient, scratch);
+                pieces::kernel_gradient(sum, scale, transform, gradient, scratch);
             }
+            Transform::Band(transform) => transform.kernel_gradient(sum, gradient, scratch),
         }
     }
 
@@ -110,20 +181,20 @@ impl<T: Compute> Engine<T> {
         memory: &mut [Complex<T>],
     ) {
         let (buffer, scratch) = memory.split_at_mut(self.size());
-        match self.recipe {
-            Recipe::Whole { .. } => {
-                self.transform.analyse(&input, buffer, scratch);
-                multiply(buffer, spectrum);
-                self.transform.synthesise(buffer, &mut output, scratch);
-            }
-            Recipe::Pieces { .. } => {
+        match &self.transform {
+            Transform::Pieces(transform) => {
                 let row = pieces::Row {
                     input,
                     taps,
                     spectrum,
-                    transform: &self.transform,
+                    transform,
                 };
                 row.convolve(output, buffer, scratch);
+            }
+            _ => {
+                self.analyse(&input, buffer, scratch);
+                multiply(buffer, spectrum);
+                self.synthesise(buffer, input.samples.len(), &mut output, scratch);
             }
         }
     }

@@ -9,9 +9,10 @@ use super::convolve::{by_channel, Filter, Inputs};
 use super::element::{Compute, Element};
 use super::engine::{multiply, Engine};
 use super::pieces::GradientRow;
+use super::right_angle::RightAngle;
 use super::rows::Rows;
 use super::signal::{GatedOutput, GatedPair, GatedRow};
-use crate::conv::{LagWindow, Recipe};
+use crate::conv::LagWindow;
 use rayon::prelude::*;
 use rustfft::num_complex::Complex;
 
@@ -187,9 +188,9 @@ impl<E: Element> ChannelTask<'_, E> {
                     gate: self.inputs.out_gate_row(batch, self.channel),
                 },
             };
-            match self.engine.recipe() {
-                Recipe::Whole { .. } => self.whole_row(row, targets, &mut sum, &mut memory),
-                Recipe::Pieces { .. } => self.row_in_pieces(row, targets, &mut sum, &mut memory),
+            match self.engine.pieces() {
+                None => self.whole_row(row, targets, &mut sum, &mut memory),
+                Some(pieces) => self.row_in_pieces(pieces, row, targets, &mut sum, &mut memory),
             }
         }
         sum
@@ -202,30 +203,32 @@ impl<E: Element> ChannelTask<'_, E> {
         sum: &mut [Complex<E::Compute>],
         memory: &mut [Complex<E::Compute>],
     ) {
-        let transform = self.engine.transform();
-        let (buffers, scratch) = memory.split_at_mut(2 * transform.size());
-        let (input, output) = buffers.split_at_mut(transform.size());
-        transform.analyse(&row.dc, output, scratch);
+        let engine = self.engine;
+        let length = row.dy.len();
+        let (buffers, scratch) = memory.split_at_mut(2 * engine.size());
+        let (input, output) = buffers.split_at_mut(engine.size());
+        engine.analyse(&row.dc, output, scratch);
         if self.wants_kernel || targets.out_gate.is_some() {
-            transform.analyse(&row.v, input, scratch);
+            engine.analyse(&row.v, input, scratch);
         }
         for ((s, &i), &o) in sum.iter_mut().zip(input.iter()).zip(output.iter()) {
             *s += i.conj() * o;
         }
         if let Some(mut sink) = targets.out_gate(&row) {
             multiply(input, self.spectrum);
-            transform.synthesise(input, &mut sink, scratch);
+            engine.synthesise(input, length, &mut sink, scratch);
         }
         if let Some(mut sink) = targets.gated_input(&row) {
             for (o, &k) in output.iter_mut().zip(self.spectrum) {
                 *o *= k.conj();
             }
-            transform.synthesise(output, &mut sink, scratch);
+            engine.synthesise(output, length, &mut sink, scratch);
         }
     }
 
     fn row_in_pieces(
         &self,
+        transform: &RightAngle<E::Compute>,
         row: RowInputs<'_, E>,
         targets: &mut RowTargets<'_, E>,
         sum: &mut [Complex<E::Compute>],
@@ -239,7 +242,6 @@ impl<E: Element> ChannelTask<'_, E> {
         if sink.is_none() && !self.wants_kernel {
             return;
         }
-        let transform = self.engine.transform();
         let (buffers, scratch) = memory.split_at_mut(2 * transform.size());
         let pair = GradientRow {
             input: row.v,

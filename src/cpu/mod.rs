@@ -1,5 +1,6 @@
 //! The operations on the CPU: the fallback, and the reference of the GPU.
 
+mod band;
 pub(crate) mod convolve;
 pub(crate) mod depthwise;
 pub(crate) mod element;

@@ -159,7 +159,7 @@ twin!(reference, super::by_every_way);
 #[test]
 fn gradients_are_the_differences_of_the_loss() -> Result<()> {
     let device = &Device::Cpu;
-    for &(length, taps, plan) in CASES {
+    for &(length, taps, plan) in CASES.iter().chain(BANDS) {
         let name = format!("L {length}, {taps} taps, {plan:?}");
         let sequence = |seed| random_tensor(seed, &[2, 3, length], DType::F64, device);
         let k = random_tensor(4, &[3, taps], DType::F64, device)?;
@@ -180,6 +180,50 @@ fn gradients_are_the_differences_of_the_loss() -> Result<()> {
     }
     Ok(())
 }
+
+/// So few frequencies that the CPU computes rows of these lengths by way of shorter ones.
+const BANDS: &[(usize, usize, Plan)] = &[
+    (4096, 4096, causal(4096, 8)),
+    (4096, 4096, causal(4096, 1)),
+    (2048, 100, causal(4096, 64)),
+    (4001, 1, causal(5000, 30)),
+    (5000, 7000, causal(5000, 78)),
+    (12288, 12288, circular(12288, 20)),
+    (12000, 5000, circular(12288, 96)),
+    (60_001, 65_536, causal(65_536, 100)),
+];
+
+fn few_frequencies(device: &Device) -> Result<()> {
+    for &(length, taps, plan) in BANDS {
+        if plan.fft_size() > crate::common::conv::LONGEST_EVERYWHERE && !device.is_cpu() {
+            continue;
+        }
+        let k = random_tensor(2, &[2, taps], DType::F32, &Device::Cpu)?;
+        // Not by this limit: of kernels that have no other frequencies.
+        let exact =
+            FlashFftConv::new(plan.fft_size(), &Device::Cpu)?.prepare(&plan.filtered(&k)?)?;
+        let conv = plan.conv(device)?;
+        let k = k.to_device(device)?;
+        for dtype in dtypes(device) {
+            let z = random_tensor(1, &[2, 6, length], dtype, device)?;
+            let (out_gate, in_gate, u) =
+                (z.narrow(1, 0, 2)?, z.narrow(1, 2, 2)?, z.narrow(1, 4, 2)?);
+            let what = format!("L {length}, {taps} taps, {plan:?}, {dtype:?}");
+            let want = exact.forward(&double(&u)?)?;
+            for way in Way::UNGATED {
+                let y = way.compute_ungated(&conv, &u, &k)?;
+                tensor_within(&y, &want, bound(dtype, device), &format!("{what}, {way:?}"));
+            }
+            let want = exact.forward_projected(&double(&z)?)?;
+            for way in Way::GATED {
+                let y = way.compute(&conv, &u, &k, &in_gate, &out_gate)?;
+                tensor_within(&y, &want, bound(dtype, device), &format!("{what}, {way:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+twin!(bands, super::few_frequencies);
 
 fn random_plans_follow_the_definition(device: &Device) -> Result<()> {
     let values = (1usize..300, 1usize..300, 1usize..300, 0f64..1.0);
@@ -245,15 +289,20 @@ fn bands_add_up(device: &Device) -> Result<()> {
         Ok(())
     })
 }
-twin!(bands, super::bands_add_up);
+twin!(sums, super::bands_add_up);
 
 /// A short sequence has the same result as one that is padded to the plan's length.
 fn lengths_do_not_change_the_filter(device: &Device) -> Result<()> {
-    let (max_len, channels) = (700, 2);
-    let conv = FlashFftConv::causal(max_len, device)?.with_kept_frequencies(90)?;
+    lengths_of(700, 90, &[700, 1, 2, 129, 372, 700, 5], device)?;
+    lengths_of(8192, 16, &[8192, 1, 129, 2047, 2048, 5000, 1000], device)
+}
+
+fn lengths_of(max_len: usize, kept: usize, lengths: &[usize], device: &Device) -> Result<()> {
+    let channels = 2;
+    let conv = FlashFftConv::causal(max_len, device)?.with_kept_frequencies(kept)?;
     let k = random(1, &[channels, max_len], device)?;
     let prepared = conv.prepare(&k)?;
-    for length in [700, 1, 2, 129, 372, 700, 5] {
+    for &length in lengths {
         let u = random(2, &[2, channels, length], device)?;
         let padded = u.pad_with_zeros(2, 0, max_len - length)?;
         let want = conv.forward(&padded, &k)?.narrow(2, 0, length)?;
@@ -287,9 +336,14 @@ fn views_of_sequences_and_kernels(device: &Device) -> Result<()> {
 twin!(views, super::views_of_sequences_and_kernels);
 
 fn what_is_not_finite_stays(device: &Device) -> Result<()> {
-    let conv = FlashFftConv::causal(372, device)?.with_kept_frequencies(50)?;
-    let u = random_tensor(1, &[2, 3, 372], DType::F32, device)?;
-    let k = random_tensor(2, &[3, 372], DType::F32, device)?;
+    not_finite_at(372, 50, device)?;
+    not_finite_at(2500, 2, device)
+}
+
+fn not_finite_at(length: usize, kept: usize, device: &Device) -> Result<()> {
+    let conv = FlashFftConv::causal(length, device)?.with_kept_frequencies(kept)?;
+    let u = random_tensor(1, &[2, 3, length], DType::F32, device)?;
+    let k = random_tensor(2, &[3, length], DType::F32, device)?;
     let want = conv.forward(&u, &k)?;
     let bad = |t: &Tensor, row: usize| -> Result<Tensor> {
         let mut values = to_f64(t);
