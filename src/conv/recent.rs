@@ -2,25 +2,22 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The values of the keys used last, the last one at the end.
-pub(crate) struct Recent<K, V>(Mutex<Vec<(K, Arc<V>)>>);
+/// The values of the `KEPT` keys used last, the last one at the end.
+pub(crate) struct Recent<K, V, const KEPT: usize = 2>(Mutex<Vec<(K, Arc<V>)>>);
 
-impl<K, V> Default for Recent<K, V> {
+impl<K, V, const KEPT: usize> Default for Recent<K, V, KEPT> {
     fn default() -> Self {
         Recent::new()
     }
 }
 
-impl<K, V> Recent<K, V> {
+impl<K, V, const KEPT: usize> Recent<K, V, KEPT> {
     pub(crate) const fn new() -> Self {
         Recent(Mutex::new(Vec::new()))
     }
 }
 
-impl<K: Copy + PartialEq, V> Recent<K, V> {
-    /// How many values are kept.
-    const KEPT: usize = 2;
-
+impl<K: Copy + PartialEq, V, const KEPT: usize> Recent<K, V, KEPT> {
     /// The value of `key`, computed by `compute` when it is not there.
     pub(crate) fn get<E>(
         &self,
@@ -36,7 +33,7 @@ impl<K: Copy + PartialEq, V> Recent<K, V> {
         let mut recent = self.lock();
         recent.retain(|(of, _)| *of != key);
         recent.push((key, value.clone()));
-        while recent.len() > Self::KEPT {
+        while recent.len() > KEPT {
             recent.remove(0);
         }
         Ok(value)

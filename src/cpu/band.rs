@@ -15,7 +15,7 @@
 use super::element::{Compute, Element};
 use super::right_angle::PIECE;
 use super::signal::{GatedOutput, GatedPair, GatedRow};
-use crate::conv::Band;
+use crate::conv::{Band, Recent};
 use candle_core::DType;
 use rayon::prelude::*;
 use rustfft::num_complex::Complex;
@@ -61,6 +61,9 @@ impl<T: Compute> RealSink<T> for Added<'_, T> {
         }
     }
 }
+
+/// Transforms of the bands used last. They are small, but take a while to make.
+pub(crate) type BandCache<T> = Recent<Band, BandTransform<T>, 16>;
 
 /// The transforms of one [`Band`].
 pub(crate) struct BandTransform<T: Compute> {
@@ -139,10 +142,12 @@ impl<T: Compute> BandTransform<T> {
         let mut piece = [T::zero(); PIECE];
         for start in (0..row.samples.len()).step_by(PIECE) {
             row.read(start, &mut piece);
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.smooth(start / self.band.step, &piece, spectrum),
-            );
+            pulp::Arch::new().dispatch(Smooth {
+                transform: self,
+                first_block: start / self.band.step,
+                samples: &piece,
+                places: spectrum,
+            });
         }
         self.forward.process_with_scratch(spectrum, scratch);
     }
@@ -161,10 +166,12 @@ impl<T: Compute> BandTransform<T> {
         self.inverse.process_with_scratch(spectrum, scratch);
         let mut piece = [T::zero(); PIECE];
         for start in (0..length).step_by(PIECE) {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || self.interpolate(start / self.band.step, spectrum, &mut piece),
-            );
+            pulp::Arch::new().dispatch(Interpolate {
+                transform: self,
+                first_block: start / self.band.step,
+                places: spectrum,
+                samples: &mut piece,
+            });
             let values = (length - start).min(PIECE);
             sink.take(start, &mut piece[..values]);
         }
@@ -194,13 +201,12 @@ impl<T: Compute> BandTransform<T> {
         for (index, block) in samples.chunks_exact(step).enumerate() {
             for (group, windows) in self.windows.chunks_exact(LANES * step).enumerate() {
                 let mut sums = [[T::zero(); LANES]; LANES];
-                for (x, windows) in block
-                    .chunks_exact(LANES)
-                    .zip(windows.chunks_exact(LANES * LANES))
-                {
-                    for (sums, window) in sums.iter_mut().zip(windows.chunks_exact(LANES)) {
-                        for ((sum, &w), &x) in sums.iter_mut().zip(window).zip(x) {
-                            *sum = *sum + w * x;
+                let (windows, _) = windows.as_chunks::<{ LANES * LANES }>();
+                for (x, window) in block.as_chunks::<LANES>().0.iter().zip(windows) {
+                    // Counted loops of constant length: they become straight vector code.
+                    for i in 0..LANES {
+                        for lane in 0..LANES {
+                            sums[i][lane] = sums[i][lane] + window[i * LANES + lane] * x[lane];
                         }
                     }
                 }
@@ -234,22 +240,52 @@ impl<T: Compute> BandTransform<T> {
                         place + 1
                     };
                 }
-                for (y, windows) in block
-                    .chunks_exact_mut(LANES)
-                    .zip(windows.chunks_exact(LANES * LANES))
-                {
-                    let mut sums = [T::zero(); LANES];
-                    for (&height, window) in heights.iter().zip(windows.chunks_exact(LANES)) {
-                        for (sum, &w) in sums.iter_mut().zip(window) {
-                            *sum = *sum + height * w;
+                let (windows, _) = windows.as_chunks::<{ LANES * LANES }>();
+                for (y, window) in block.as_chunks_mut::<LANES>().0.iter_mut().zip(windows) {
+                    for i in 0..LANES {
+                        for lane in 0..LANES {
+                            y[lane] = y[lane] + heights[i] * window[i * LANES + lane];
                         }
-                    }
-                    for (y, &sum) in y.iter_mut().zip(&sums) {
-                        *y = *y + sum;
                     }
                 }
             }
         }
+    }
+}
+
+/// [`BandTransform::smooth`], compiled for the widest vector instructions of the processor.
+struct Smooth<'a, T: Compute> {
+    transform: &'a BandTransform<T>,
+    first_block: usize,
+    samples: &'a [T],
+    places: &'a mut [Complex<T>],
+}
+
+impl<T: Compute> pulp::WithSimd for Smooth<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.transform
+            .smooth(self.first_block, self.samples, self.places);
+    }
+}
+
+/// [`BandTransform::interpolate`], likewise.
+struct Interpolate<'a, T: Compute> {
+    transform: &'a BandTransform<T>,
+    first_block: usize,
+    places: &'a [Complex<T>],
+    samples: &'a mut [T],
+}
+
+impl<T: Compute> pulp::WithSimd for Interpolate<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.transform
+            .interpolate(self.first_block, self.places, self.samples);
     }
 }
 

@@ -1,10 +1,10 @@
 //! The dtypes that the CPU computes with, and how stored values become computed ones.
 
-use super::band::BandTransform;
+use super::band::BandCache;
 use super::pool::Pool;
 use super::right_angle::TransformCache;
 use super::spectra::{Spectra, SpectrumCache};
-use crate::conv::{Band, Recent, Recipe};
+use crate::conv::{Recent, Recipe};
 use candle_core::WithDType;
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfBitsVecExt;
@@ -20,7 +20,7 @@ pub(crate) trait Compute: Element<Compute = Self> + FftNum + Default {
     /// The transforms shared by all calls of this type.
     fn transforms() -> &'static TransformCache<Self>;
     /// The transforms of bands shared by all calls of this type.
-    fn bands() -> &'static Recent<Band, BandTransform<Self>>;
+    fn bands() -> &'static BandCache<Self>;
     /// The part of a prepared kernel's spectra that has this type.
     fn recent_spectra(cache: &SpectrumCache) -> &Recent<Recipe, Spectra<Self>>;
 }
@@ -52,8 +52,8 @@ macro_rules! computed_as_stored {
                 static TRANSFORMS: TransformCache<$float> = TransformCache::new();
                 &TRANSFORMS
             }
-            fn bands() -> &'static Recent<Band, BandTransform<Self>> {
-                static BANDS: Recent<Band, BandTransform<$float>> = Recent::new();
+            fn bands() -> &'static BandCache<Self> {
+                static BANDS: BandCache<$float> = Recent::new();
                 &BANDS
             }
             fn recent_spectra(cache: &SpectrumCache) -> &Recent<Recipe, Spectra<Self>> {
