@@ -35,7 +35,9 @@ impl Band {
     pub(crate) fn choose(fft_size: usize, kept: usize) -> Option<Band> {
         let fits = |&step: &usize| {
             let points = fft_size / step;
-            fft_size % step == 0 && points >= 64 && points / (2 * Band::OVERSAMPLING) >= kept
+            fft_size.is_multiple_of(step)
+                && points >= 64
+                && points / (2 * Band::OVERSAMPLING) >= kept
         };
         let step = Band::STEPS.into_iter().find(fits)?;
         Some(Band {

@@ -127,7 +127,7 @@ impl<T: Compute> BandTransform<T> {
     /// Multiplies a product of two spectra by what it lacks.
     pub(crate) fn scale(&self, spectrum: &mut [Complex<T>]) {
         for (value, &factor) in spectrum.iter_mut().zip(&self.factors) {
-            *value = *value * factor;
+            *value *= factor;
         }
     }
 
@@ -206,7 +206,7 @@ impl<T: Compute> BandTransform<T> {
                     // Counted loops of constant length: they become straight vector code.
                     for i in 0..LANES {
                         for lane in 0..LANES {
-                            sums[i][lane] = sums[i][lane] + window[i * LANES + lane] * x[lane];
+                            sums[i][lane] += window[i * LANES + lane] * x[lane];
                         }
                     }
                 }
@@ -244,7 +244,7 @@ impl<T: Compute> BandTransform<T> {
                 for (y, window) in block.as_chunks_mut::<LANES>().0.iter_mut().zip(windows) {
                     for i in 0..LANES {
                         for lane in 0..LANES {
-                            y[lane] = y[lane] + heights[i] * window[i * LANES + lane];
+                            y[lane] += heights[i] * window[i * LANES + lane];
                         }
                     }
                 }

@@ -250,7 +250,7 @@ impl<E: Element> ChannelTask<'_, E> {
             spectrum: self.spectrum,
             transform,
         };
-        pair.correlate(sink, sum, buffers.split_at_mut(transform.size()), scratch);
+        pair.correlate(sink, sum, buffers, scratch);
     }
 }
 

@@ -101,14 +101,15 @@ pub(crate) struct GradientRow<'a, E: Element> {
 impl<E: Element> GradientRow<'_, E> {
     /// Stores the gradient of the gated input in `targets`, if there are any, and adds the
     /// spectrum of the kernel's gradient, as the real part of its inverse, to `sum`, if there is one.
-    /// Each of the two `buffers` holds a piece.
+    /// There is room for two pieces in `buffers`.
     pub(crate) fn correlate(
         &self,
         mut targets: Option<GatedPair<'_, '_, E>>,
         sum: &mut [Complex<E::Compute>],
-        (input, gradient): (&mut [Complex<E::Compute>], &mut [Complex<E::Compute>]),
+        buffers: &mut [Complex<E::Compute>],
         scratch: &mut [Complex<E::Compute>],
     ) {
+        let (input, gradient) = buffers.split_at_mut(self.transform.size());
         let step = Recipe::piece_step(self.transform.size(), self.taps);
         let length = self.output_gradient.samples.len();
         for first in (0..length).step_by(2 * step) {
