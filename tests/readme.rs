@@ -154,7 +154,9 @@ fn linked_files_exist() {
 #[test]
 fn section_links_have_sections() {
     let slug = |title: &str| -> String {
-        let kept = title.chars().filter(|c| c.is_alphanumeric() || *c == ' ');
+        let kept = title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -".contains(*c));
         kept.map(|c| if c == ' ' { '-' } else { c })
             .collect::<String>()
             .to_lowercase()

@@ -165,10 +165,15 @@ impl FlashFftConv {
     ///
     /// # Cost
     ///
-    /// The filter is a convolution of `n` points for each channel, on the device of the
-    /// plan. [`FlashFftConv::prepare`] does it once for each transform size, the other methods do it
-    /// in each call. What follows takes the time of a circular convolution of size `n`: that the
-    /// spectrum of `k'` is sparse saves nothing yet.
+    /// On the CPU, where so few frequencies are kept that `count ≤ n/128`, and a power of two from 16 to
+    /// 256 divides `n` into `8 · count` points or more, rows are computed by way of shorter ones
+    /// that have these frequencies alone, forward and backward, in less time and memory than with
+    /// whole kernels. The result is the same up to the rounding errors of the dtype.
+    ///
+    /// Otherwise, and on a GPU, the kernel is filtered: a convolution of `n` points for each channel, on the
+    /// device of the plan. [`FlashFftConv::prepare`] leads to one for each transform size, the other
+    /// methods to one in each call, which at batch 1 takes longer than the convolution itself. What
+    /// follows takes the time of a circular convolution of size `n`; fewer frequencies save nothing there.
     ///
     /// # Errors
     ///

@@ -24,7 +24,8 @@ use std::sync::Arc;
 /// Beside the taps, a spectrum of 8 bytes (16 for f64 sequences) a channel and
 /// transform point is kept for the last two transform sizes used; the size
 /// follows from the length of the sequences and is less than 4/3 of it, or
-/// from the number of taps where those are few.
+/// from the number of taps where those are few, or of the frequencies that are
+/// [kept](super::FlashFftConv::with_kept_frequencies).
 ///
 /// # Example
 ///
