@@ -25,9 +25,9 @@ struct Segment {
 };
 
 // kappa(block*P + n) for n in 0..P, where kappa(lag) is the tap that acts at a lag or zero.
-template <int P> __device__ __forceinline__ Segment lags(const Taps &taps, const float *row, long long block)
+__device__ __forceinline__ Segment lags(const Taps &taps, const float *row, long long block, int P)
 {
-    const auto clamped = [](long long n) { return int(n < 0 ? 0 : n > P ? P : n); };
+    const auto clamped = [P](long long n) { return int(n < 0 ? 0 : n > P ? P : n); };
     const long long first = block * P;
     if (block >= 0) {
         return {row + first, 0, clamped(taps.forward - first)};
@@ -39,13 +39,18 @@ template <int P> __device__ __forceinline__ Segment lags(const Taps &taps, const
     };
 }
 
-// c[n] = real[n] - i*minus_imaginary[n]
-template <int P> struct TapRow {
+// c[n] = real[n] - i*minus_imaginary[n] for n in 0..P
+struct LongTapRow {
     Segment real, minus_imaginary;
 
-    __device__ __forceinline__ TapRow(const Taps &taps, long long channel)
-        : real(lags<P>(taps, taps.data + channel * taps.channel_stride, taps.block)),
-          minus_imaginary(lags<P>(taps, taps.data + channel * taps.channel_stride, taps.block - 1))
+    __device__ __forceinline__ LongTapRow(const Taps &taps, long long channel, int P)
+        : real(lags(taps, taps.data + channel * taps.channel_stride, taps.block, P)),
+          minus_imaginary(lags(taps, taps.data + channel * taps.channel_stride, taps.block - 1, P))
     {
     }
+};
+
+// The same where P is known to the compiler.
+template <int P> struct TapRow : LongTapRow {
+    __device__ __forceinline__ TapRow(const Taps &taps, long long channel) : LongTapRow(taps, channel, P) {}
 };

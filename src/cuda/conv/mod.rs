@@ -1,12 +1,13 @@
 //! The long convolution on a CUDA device: from candle's storage to launches.
 //!
-//! f16 and bf16 rows take the tensor-core kernels ([`half_rows`]), f32 rows those in full
-//! precision ([`full_rows`]). The latter also serve rows of f16 and bf16 that are too long for
-//! the device's shared memory, by way of f32 copies.
+//! f16 and bf16 rows take the tensor-core kernels: in one pass ([`half_rows`]), or in several
+//! ([`long_rows`]) where a row is too long for the device's shared memory. f32 rows take those in
+//! full precision ([`full_rows`]).
 
 mod arguments;
 mod full_rows;
 mod half_rows;
+mod long_rows;
 pub(crate) mod recipe;
 mod sequences;
 mod spectrum;
@@ -22,6 +23,7 @@ use candle_core::cuda_backend::CudaDType;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage};
 use full_rows::{FullRecipe, FullSpectra};
 use half_rows::HalfSample;
+use long_rows::recipe::LongRecipe;
 use recipe::{Form, HalfRecipe};
 use sequences::{Inputs, Rows};
 use spectrum::{HalfSpectrum, Taps};
@@ -65,7 +67,10 @@ fn half_forward<T: HalfSample + CudaDType>(
     let inputs = sequences.inputs::<T>()?;
     let limits = Limits::of(device)?;
     let Some(recipe) = HalfRecipe::choose(inputs.u.length, limits.shared_memory_bytes) else {
-        return by_way_of_f32(sequences, kernel);
+        return match LongRecipe::choose(inputs.u.length, limits.shared_memory_bytes) {
+            Some(recipe) => long_forward(device, &recipe, &inputs, kernel),
+            None => by_way_of_f32(sequences, kernel),
+        };
     };
     // SAFETY: the convolution writes every sample.
     let mut y = unsafe { uninitialized::<T>(device, inputs.u.count())? };
@@ -73,6 +78,22 @@ fn half_forward<T: HalfSample + CudaDType>(
         let recipe = recipe.for_window(&kernel.window(inputs.u.length));
         let spectrum = kernel.half_spectrum(device, &recipe)?;
         half_rows::convolve(device, &recipe, &inputs, &spectrum, &mut y)?;
+    }
+    Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
+}
+
+fn long_forward<T: HalfSample + CudaDType>(
+    device: &CudaDevice,
+    recipe: &LongRecipe,
+    inputs: &Inputs<'_, T>,
+    kernel: Kernel<'_>,
+) -> Result<CudaStorage> {
+    // SAFETY: the convolution writes every sample.
+    let mut y = unsafe { uninitialized::<T>(device, inputs.u.count())? };
+    if inputs.u.count() > 0 {
+        let recipe = recipe.for_window(&kernel.window(inputs.u.length));
+        let spectrum = kernel.long_spectrum(device, &recipe)?;
+        long_rows::convolve(device, &recipe, inputs, &spectrum, &mut y)?;
     }
     Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
 }
@@ -180,6 +201,21 @@ impl Kernel<'_> {
             // They serve rows of every length that the transform holds.
             let window = self.window(recipe.size);
             self.with_taps(|taps| spectrum::half(device, recipe, taps, &window))
+        };
+        match self {
+            Kernel::Taps(..) => compute().map(Arc::new),
+            Kernel::Prepared(kernel) => kernel
+                .device_cache
+                .half
+                .get((recipe.size, recipe.form), compute),
+        }
+    }
+
+    /// The spectra for transforms of f16 in several passes: of other sizes than those in one.
+    fn long_spectrum(&self, device: &CudaDevice, recipe: &LongRecipe) -> Result<Arc<HalfSpectrum>> {
+        let compute = || {
+            let window = self.window(recipe.size);
+            self.with_taps(|taps| spectrum::long(device, recipe, taps, &window))
         };
         match self {
             Kernel::Taps(..) => compute().map(Arc::new),

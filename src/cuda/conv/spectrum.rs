@@ -1,6 +1,7 @@
 //! Spectra of kernels: their taps, transformed once for all rows of a channel.
 
 use super::full_rows::FullRecipe;
+use super::long_rows::recipe::LongRecipe;
 use super::recipe::{Form, HalfRecipe};
 use crate::conv::LagWindow;
 use crate::cuda::device::load_with_shared_memory;
@@ -102,15 +103,7 @@ pub(super) fn half(
     taps: &Taps<'_>,
     window: &LagWindow,
 ) -> Result<HalfSpectrum> {
-    let window = match recipe.form {
-        Form::RightAngle => window.clone(),
-        // A tap at lag −m is the one at lag P − m.
-        Form::Cyclic => LagWindow {
-            forward: taps.count.min(recipe.size),
-            backward: 1..1,
-            ..*window
-        },
-    };
+    let window = lags_of(recipe.form, recipe.size, taps, window);
     let launch = half_launch(recipe, taps.channels)?;
     // SAFETY: the kernel writes every word and every scale before anything reads them.
     let (mut words, mut unscale) = unsafe {
@@ -132,6 +125,50 @@ pub(super) fn half(
         unsafe { builder.launch(launch) }.w()?;
     }
     Ok(HalfSpectrum { words, unscale })
+}
+
+/// The same for rows in several passes.
+pub(super) fn long(
+    device: &CudaDevice,
+    recipe: &LongRecipe,
+    taps: &Taps<'_>,
+    window: &LagWindow,
+) -> Result<HalfSpectrum> {
+    let window = lags_of(recipe.form, recipe.size, taps, window);
+    let groups = taps.channels.saturating_mul(recipe.first_points());
+    let launch = launch_config(groups, 1, 128, 0)?;
+    // SAFETY: the kernel writes every word and every scale before anything reads them.
+    let (mut words, mut unscale) = unsafe {
+        (
+            device.alloc::<u32>(taps.channels.saturating_mul(recipe.size).max(1))?,
+            device.alloc::<f32>(taps.channels.max(1))?,
+        )
+    };
+    if taps.channels > 0 {
+        let stream = device.cuda_stream();
+        let (arguments, _taps) = arguments(&stream, taps, &window, 0, recipe.form)?;
+        let (first_points, middle) = (recipe.first_points() as i32, recipe.middle as i32);
+        let kernel = load_with_shared_memory(device, "spectrum", "spectrum_long", 0)?;
+        let mut builder = stream.launch_builder(&kernel);
+        builder.arg(&arguments).arg(&mut words).arg(&mut unscale);
+        builder.arg(&first_points).arg(&middle);
+        // SAFETY: as in `half`.
+        unsafe { builder.launch(launch) }.w()?;
+    }
+    Ok(HalfSpectrum { words, unscale })
+}
+
+/// The lags of a kernel in a transform.
+fn lags_of(form: Form, size: usize, taps: &Taps<'_>, window: &LagWindow) -> LagWindow {
+    match form {
+        Form::RightAngle => window.clone(),
+        // A tap at lag −m is the one at lag P − m.
+        Form::Cyclic => LagWindow {
+            forward: taps.count.min(size),
+            backward: 1..1,
+            ..*window
+        },
+    }
 }
 
 /// The same in f32, of the lags around `block · recipe.size`: block 0 is the whole kernel of

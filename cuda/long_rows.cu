@@ -1,0 +1,58 @@
+// Kernels for rows beyond what the chip holds; see long_rows.cuh.
+#include "long_rows.cuh"
+
+#define COLUMNS(NAME, T, GATED, PRECISE, MODE, B)                                                                     \
+    extern "C" __global__ void __launch_bounds__(256, B == 2 ? 3 : 2) long_columns_##B##_##NAME(const __grid_constant__ LongRows a)   \
+    {                                                                                                                 \
+        long_columns<Traits<T, GATED, PRECISE>, B, Mode::MODE>(a);                                                    \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256, B == 2 ? 3 : 2)                                  \
+        long_inverse_columns_##B##_##NAME(const __grid_constant__ LongRows a)                                         \
+    {                                                                                                                 \
+        long_inverse_columns<Traits<T, GATED, PRECISE>, B, Mode::MODE>(a);                                            \
+    }
+#define VARIANT(NAME, T, GATED, PRECISE, MODE)                                                                        \
+    extern "C" __global__ void __launch_bounds__(256) long_sums_##NAME(const __grid_constant__ LongRows a, int size)     \
+    {                                                                                                                 \
+        long_sums<Traits<T, GATED, PRECISE>, Mode::MODE>(a, size);                                                    \
+    }                                                                                                                 \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 2)                                                                         \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 4)                                                                         \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 8)                                                                         \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 16)
+VARIANT(bf16_plain_whole, __nv_bfloat16, false, false, Whole)
+VARIANT(bf16_plain_general, __nv_bfloat16, false, false, General)
+VARIANT(bf16_gated_whole, __nv_bfloat16, true, false, Whole)
+VARIANT(bf16_gated_general, __nv_bfloat16, true, false, General)
+VARIANT(bf16_precise_plain_whole, __nv_bfloat16, false, true, Whole)
+VARIANT(bf16_precise_plain_general, __nv_bfloat16, false, true, General)
+VARIANT(bf16_precise_gated_whole, __nv_bfloat16, true, true, Whole)
+VARIANT(bf16_precise_gated_general, __nv_bfloat16, true, true, General)
+VARIANT(f16_plain_whole, __half, false, true, Whole)
+VARIANT(f16_plain_general, __half, false, true, General)
+VARIANT(f16_gated_whole, __half, true, true, Whole)
+VARIANT(f16_gated_general, __half, true, true, General)
+
+#define ROWS(NAME, PRECISE)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(128, PRECISE ? 3 : 4)                                                \
+        long_rows_2048_##NAME(const __grid_constant__ LongRows a, int first_points)                                   \
+    {                                                                                                                 \
+        long_rows_2048<PRECISE>(a, first_points);                                                                     \
+    }
+ROWS(fast, false)
+ROWS(precise, true)
+
+extern "C" __global__ void __launch_bounds__(256) long_scales(const __grid_constant__ LongRows a, int size)
+{
+    long_row_scales(a, size);
+}
+
+#define MIDDLE(NAME, INVERSE, PRECISE)                                                                                \
+    extern "C" __global__ void __launch_bounds__(256, 6) NAME(const __grid_constant__ LongRows a)                        \
+    {                                                                                                                 \
+        long_middle_columns<INVERSE, PRECISE>(a);                                                                     \
+    }
+MIDDLE(long_middle_fast, false, false)
+MIDDLE(long_middle_precise, false, true)
+MIDDLE(long_inverse_middle_fast, true, false)
+MIDDLE(long_inverse_middle_precise, true, true)
