@@ -265,9 +265,9 @@ FFT_INLINE void store(const float (&v)[Plan::POINTS], float *row, int t, int len
 // Values of the last forward pass times those of the spectrum, in order; CONJUGATED for
 // the transposed convolution, a correlation.
 template <class Plan, bool CONJUGATED>
-FFT_INLINE void multiply_by_spectrum(fft::Complex (&x)[Plan::POINTS], const void *spectrum, int channel, int t)
+FFT_INLINE void multiply_by_spectrum(fft::Complex (&x)[Plan::POINTS], const void *spectrum, long long row, int t)
 {
-    const float4 *pairs = static_cast<const float4 *>(spectrum) + (long long)channel * (Plan::SIZE / 2) + t;
+    const float4 *pairs = static_cast<const float4 *>(spectrum) + row * (Plan::SIZE / 2) + t;
     const auto product = [](fft::Complex z, float re, float im) {
         return fft::multiply(z, {re, CONJUGATED ? -im : im});
     };
@@ -280,6 +280,17 @@ FFT_INLINE void multiply_by_spectrum(fft::Complex (&x)[Plan::POINTS], const void
         in_order[2 * j.value + 1] = product(x[odd], pair.z, pair.w);
     });
     fft::unroll<Plan::POINTS>([&](auto j) { x[j.value] = in_order[j.value]; });
+}
+
+// Writes the values of the last forward pass times a factor, in the order in which the above reads them.
+template <class Plan> FFT_INLINE void store_spectrum(float4 *pairs, const fft::Complex (&x)[Plan::POINTS], float scale)
+{
+    fft::unroll<Plan::POINTS / 2>([&](auto j) {
+        constexpr int even = fft::reverse_bits(2 * j.value, Plan::LOG_POINTS);
+        constexpr int odd = fft::reverse_bits(2 * j.value + 1, Plan::LOG_POINTS);
+        pairs[Plan::THREADS * j.value] = {
+            scale * x[even].re, scale * x[even].im, scale * x[odd].re, scale * x[odd].im};
+    });
 }
 
 // `c.length` samples are read, `output_length` written.
@@ -341,12 +352,6 @@ template <class Shape> FFT_INLINE void full_spectrum(const Taps &taps, float *va
     if (own >= taps.channels) {
         return;
     }
-    float4 *pairs = reinterpret_cast<float4 *>(values) + own * (Plan::SIZE / 2) + t;
-    fft::unroll<Plan::POINTS / 2>([&](auto j) {
-        constexpr int even = fft::reverse_bits(2 * j.value, Plan::LOG_POINTS);
-        constexpr int odd = fft::reverse_bits(2 * j.value + 1, Plan::LOG_POINTS);
-        constexpr float scale = 1.0f / Plan::SIZE;
-        pairs[Plan::THREADS * j.value] = {
-            scale * x[even].re, scale * x[even].im, scale * x[odd].re, scale * x[odd].im};
-    });
+    store_spectrum<Plan>(
+        reinterpret_cast<float4 *>(values) + own * (Plan::SIZE / 2) + t, x, 1.0f / Plan::SIZE);
 }
