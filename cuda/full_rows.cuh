@@ -1,4 +1,4 @@
-// Long convolution of f32 rows in one pass: up to 16384 samples, in f32 throughout.
+// Long convolution of f32 rows in one pass: up to 16384 samples, in f32 throughout. Longer ones: long_full_rows.cuh.
 //
 // y = Re(w^-n IFFT_P(S * FFT_P(v w^n))), w = exp(i pi/(2P)), v = in_gate*u, then the
 // other gate; S is what spectrum_full_pP wrote, the inverse's 1/P in it.
@@ -116,6 +116,9 @@ FFT_INLINE void forward_first_real(Complex (&x)[Plan::POINTS], const float (&v)[
         }
         if constexpr (R >= 32) {
             level<R, 32, -1>(part, rotated<1, 128>({1, 0}));
+        }
+        if constexpr (R >= 64) {
+            level<R, 64, -1>(part, rotated<1, 256>({1, 0}));
         }
         unroll<R>([&](auto j) {
             constexpr int from = reverse_bits(j.value, log2(R));

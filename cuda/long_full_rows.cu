@@ -22,6 +22,7 @@ COLUMNS(4)
 COLUMNS(8)
 COLUMNS(16)
 COLUMNS(32)
+COLUMNS(64)
 
 #define MIDDLE(NAME, INVERSE)                                                                                         \
     extern "C" __global__ void __launch_bounds__(long_full::COLUMN_THREADS)                                           \
@@ -42,7 +43,7 @@ ROWS(long_full_rows, false)
 ROWS(long_full_rows_transposed, true)
 
 extern "C" __global__ void __launch_bounds__(long_full::Plan::THREADS, 2)
-    long_full_spectrum(const __grid_constant__ LongFullRows a, float *values)
+    long_full_spectrum(const __grid_constant__ LongFullRows a)
 {
-    long_full::spectrum_rows(a, values);
+    long_full::spectrum_rows(a);
 }

@@ -10,9 +10,9 @@
 // 3. Rows: M-point transforms shifted by (k1 + A1 k2 - 1/4) / (A1 A2), product with the spectrum, and back, in place.
 // 4. and 5. The inverses of 2. and 1., the latter of the real part alone, and the out-gate.
 //
-// A thread has one column of up to 32 points in registers, neighbouring threads neighbouring columns; rows are as in
+// A thread has one column of up to 32 points in registers (64 for the longest rows), neighbouring threads neighbouring columns; rows are as in
 // full_rows.cuh, but for twiddles computed on the spot, since every row has its own shift. The spectrum of a kernel is
-// made by the same passes.
+// made by passes 1 to 3; so are those of f16 (long_spectrum.cuh).
 //
 // Bound by the workspace: 32 bytes a point and pass there and back, from the L2 as long as a group fits it.
 #pragma once
@@ -24,6 +24,7 @@ struct LongFullRows {
     float *workspace; // complex, [row of the group][k1][k2][m]
     int first, rows;  // the group: rows by number channel * batch size + batch
     int outer, inner; // A1, A2
+    int quarters;     // 1 for weights exp(2 pi i n / (4 P)), 0 for none
     int output_length;
 };
 
@@ -134,7 +135,7 @@ template <int A> FFT_INLINE void tap_columns(const LongFullRows &a, const Taps &
         const int n = i.value * columns + column;
         x[i.value] = {row.real[n], -row.minus_imaginary[n]};
     });
-    fft::forward_first<Column<A>>(x, fft::computed_twiddles<A>(0, -0.25f, A));
+    fft::forward_first<Column<A>>(x, fft::computed_twiddles<A>(0, -0.25f * a.quarters, A));
     Complex *to = row_in_workspace(a, blockIdx.y) + column;
     fft::unroll<A>([&](auto k) { to[(long long)k.value * columns] = x[k.value]; });
 }
@@ -176,7 +177,7 @@ template <bool INVERSE> FFT_INLINE void middle_columns(const LongFullRows &a)
     Complex x[A];
     fft::unroll<A>([&](auto i) { x[i.value] = place[i.value * POINTS]; });
     // k1 - 1/4 over A1 A2
-    const unsigned denominator = 4 * A * a.outer, numerator = 4 * k1 - 1;
+    const unsigned denominator = 4 * A * a.outer, numerator = 4 * k1 - a.quarters;
     Complex result[A];
     if constexpr (INVERSE) {
         fft::plain_transform<A, 1>(x);
@@ -191,12 +192,12 @@ template <bool INVERSE> FFT_INLINE void middle_columns(const LongFullRows &a)
 
 // A row of M points: blockIdx.x by k1 and k2, blockIdx.y by row of the group.
 struct Place {
-    int row;         // k1 A2 + k2
-    unsigned quarters; // 4 (k1 + A1 k2) - 1, over 4 A1 A2 the shift of the frequencies
+    int row;           // k1 A2 + k2
+    unsigned quarters; // 4 (k1 + A1 k2) - 1 with the weights: over 4 A1 A2 the shift of the frequencies
 
     FFT_INLINE Place(const LongFullRows &a) : row(blockIdx.x)
     {
-        quarters = 4 * (row / a.inner + a.outer * (row % a.inner)) - 1;
+        quarters = 4 * (row / a.inner + a.outer * (row % a.inner)) - a.quarters;
     }
 };
 
@@ -239,17 +240,15 @@ template <bool CONJUGATED> FFT_INLINE void rows(const LongFullRows &a)
     });
 }
 
-// The spectrum of channel `first + blockIdx.y`, divided by P, in the order in which `rows` reads it.
-FFT_INLINE void spectrum_rows(const LongFullRows &a, float *values)
+// 3. for the spectra of kernels: divided by P, in the order in which `rows` reads them, in place.
+FFT_INLINE void spectrum_rows(const LongFullRows &a)
 {
     extern __shared__ __align__(16) unsigned char memory[];
-    const int t = threadIdx.x;
     const Place place(a);
+    Complex *data = row_in_workspace(a, blockIdx.y) + (long long)place.row * POINTS;
     Complex x[Plan::POINTS];
-    transform_row(a, place, reinterpret_cast<Complex *>(memory), row_in_workspace(a, blockIdx.y) + (long long)place.row * POINTS, x);
-    const long long channel = a.first + blockIdx.y;
-    const float scale = 1.0f / float(size_of(a));
-    store_spectrum<Plan>(reinterpret_cast<float4 *>(values) + (channel * a.outer * a.inner + place.row) * (POINTS / 2) + t, x, scale);
+    transform_row(a, place, reinterpret_cast<Complex *>(memory), data, x);
+    store_spectrum<Plan>(reinterpret_cast<float4 *>(data) + threadIdx.x, x, 1.0f / float(size_of(a)));
 }
 
 } // namespace long_full

@@ -12,7 +12,7 @@
 // so every one of them reads the whole row, and sums up the same scale. Bound by
 // the latency of one transform (fft_f32.cuh), for A = 16 by reading rows from the L2.
 
-#include "fft_f32.cuh"
+#include "half_layout.cuh"
 #include "taps.cuh"
 #include <cuda_fp16.h>
 
@@ -64,44 +64,6 @@ FFT_INLINE int root_exponent(float squares, float *shared, const Rescaled &resca
     }
     return min(max(ilogbf(sqrtf(sum)) + shift, -126), 127);
 }
-
-// Layout of one (channel, kX): which frequency word `index` of M/2 real words holds in
-// its low half (that of the high half is 16 further), where it and its imaginary twin lie.
-template <int NY, int R> struct Layout {
-    int frequency, real_word, imaginary_word;
-
-    FFT_INLINE explicit Layout(int index)
-    {
-        constexpr int Q = NY / 4;                // units of 8 by 8 frequencies
-        constexpr int VECTOR = R >= 4 ? 4 : R;   // words of one lane side by side
-        int lane, q, j;
-        if constexpr (R == 1 && NY == 8) {
-            q = index % Q, lane = index / Q, j = 0;
-            real_word = lane * 2 * Q + q;
-            imaginary_word = real_word + Q;
-        } else if constexpr (R == 1) {
-            q = index % Q, lane = index / Q, j = 0;
-            real_word = index;
-            imaginary_word = real_word + 32 * Q;
-        } else if constexpr (R == 2) {
-            j = index % 2, lane = index / 2 % 32, q = index / 64;
-            real_word = (q * 32 + lane) * 4 + j;
-            imaginary_word = real_word + 2;
-        } else {
-            const int m = index % VECTOR, i = index / (32 * VECTOR) % (R / VECTOR);
-            lane = index / VECTOR % 32;
-            q = index / (32 * R);
-            j = VECTOR * i + m;
-            real_word = (((q * (R / VECTOR) + i) * 2) * 32 + lane) * VECTOR + m;
-            imaginary_word = real_word + 32 * VECTOR;
-        }
-        const int row = (lane >> 2) + 8 * (q & 1);
-        const int column = 2 * (lane & 3) + 8 * (q >> 1);
-        // R is at most 16.
-        const int reversed = R == 1 ? 0 : int(__brev(unsigned(j)) >> (32 - fft::log2(R)));
-        frequency = row + 16 * column + 16 * NY * reversed;
-    }
-};
 
 template <int A, int NY, int R> struct HalfSpectrum {
     static constexpr int M = 16 * NY * R;
@@ -213,84 +175,3 @@ SPECTRUM_HALF(4096, 4, 16, 4)
 SPECTRUM_HALF(8192, 8, 16, 4)
 SPECTRUM_HALF(16384, 16, 16, 4)
 SPECTRUM_HALF(32768, 16, 16, 8)
-
-// The same for rows of P = first_points * 2048 samples in several passes (long_rows.cuh): row r of a channel has the
-// frequencies kX + first_points k', kX = r / inner + first_points / inner * (r % inner). Every group reads the whole
-// row of taps: `first_points` reads of each tap, which is what bounds it for the longest rows.
-extern "C" __global__ void __launch_bounds__(128)
-    spectrum_long(const __grid_constant__ Taps taps, unsigned *spectrum, float *unscale, int first_points, int inner)
-{
-    using Plan = fft::Plan<2048>;
-    constexpr int R = 8, M = Plan::SIZE, THREADS = Plan::THREADS;
-    static_assert(THREADS == 128, "one group a block");
-    __shared__ Complex points[Plan::PADDED];
-    __shared__ float warp_sums[THREADS / 32];
-
-    const int t = threadIdx.x, size = first_points * M;
-    const long long channel = blockIdx.x / first_points;
-    const int r = blockIdx.x % first_points, outer = first_points / inner;
-    const int first_frequency = r / inner + outer * (r % inner);
-    const LongTapRow row(taps, channel, size);
-
-    Complex x[16];
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-        x[i] = {0, 0};
-    }
-    float squares = 0;
-    // first_frequency - weight in quarters: exact, as is the product modulo a turn
-    const int quarters = 4 * first_frequency - int(4 * taps.weight);
-#pragma unroll 1
-    for (int part = 0; part < first_points; part++) {
-        const int turned = (quarters * part) & (4 * first_points - 1);
-        Complex factor;
-        sincospif(-2 * float(turned) / float(4 * first_points), &factor.im, &factor.re);
-#pragma unroll
-        for (int i = 0; i < 16; i++) {
-            const float value = row.real[part * M + t + THREADS * i];
-            squares = fmaf(value, value, squares);
-            x[i].re = fmaf(value, factor.re, x[i].re);
-            x[i].im = fmaf(value, factor.im, x[i].im);
-        }
-        if (!row.minus_imaginary.is_empty()) {
-#pragma unroll
-            for (int i = 0; i < 16; i++) {
-                const float value = row.minus_imaginary[part * M + t + THREADS * i];
-                squares = fmaf(value, value, squares);
-                x[i].re = fmaf(value, factor.im, x[i].re);
-                x[i].im = fmaf(-value, factor.re, x[i].im);
-            }
-        }
-    }
-    const int exponent = root_exponent<THREADS>(squares, warp_sums, [&](float scale) {
-        float scaled_squares = 0;
-        for (int n = t; n < size; n += THREADS) {
-            const float real = row.real[n] * scale, imaginary = row.minus_imaginary[n] * scale;
-            scaled_squares = fmaf(real, real, fmaf(imaginary, imaginary, scaled_squares));
-        }
-        return scaled_squares;
-    });
-    fft::forward<Plan>(points, x, t, (float(first_frequency) - taps.weight) / first_points);
-
-    fft::synchronise<THREADS>();
-    fft::unroll<16>([&](auto j) {
-        constexpr int from = fft::reverse_bits(j.value, 4);
-        points[Plan::place(fft::frequency<Plan>(t, j.value))] = x[from];
-    });
-    fft::synchronise<THREADS>();
-    if (t == 0 && r == 0) {
-        unscale[channel] = scalbnf(1.0f, exponent);
-    }
-    unsigned *words = spectrum + (long long)blockIdx.x * M;
-#pragma unroll
-    for (int i = 0; i < M / 2 / THREADS; i++) {
-        const Layout<16, R> layout(t + THREADS * i);
-        const Complex low = points[Plan::place(layout.frequency)];
-        const Complex high = points[Plan::place(layout.frequency + 16)];
-        const auto scaled = [&](float value) { return scalbnf(value * (1.0f / R), -exponent); };
-        const __half2 real = __floats2half2_rn(scaled(low.re), scaled(high.re));
-        const __half2 imaginary = __floats2half2_rn(scaled(low.im), scaled(high.im));
-        words[layout.real_word] = *reinterpret_cast<const unsigned *>(&real);
-        words[layout.imaginary_word] = *reinterpret_cast<const unsigned *>(&imaginary);
-    }
-}

@@ -1,4 +1,4 @@
-// The kernel of a convolution as a function of the lag, in blocks of P lags.
+// The kernel of a convolution as a function of the lag.
 #pragma once
 
 // Taps [channel][tap], f32. Tap j acts at lag j for j below `forward`, tap
@@ -7,7 +7,6 @@ struct Taps {
     const float *data;
     long long channel_stride;
     long long forward, backward_first, backward_end, period;
-    long long block; // d: lags around d*P
     long long channels;
     float weight; // sample n is multiplied by exp(2 pi i weight n / P)
 };
@@ -24,29 +23,16 @@ struct Segment {
     __device__ __forceinline__ bool is_empty() const { return begin >= end; }
 };
 
-// kappa(block*P + n) for n in 0..P, where kappa(lag) is the tap that acts at a lag or zero.
-__device__ __forceinline__ Segment lags(const Taps &taps, const float *row, long long block, int P)
-{
-    const auto clamped = [P](long long n) { return int(n < 0 ? 0 : n > P ? P : n); };
-    const long long first = block * P;
-    if (block >= 0) {
-        return {row + first, 0, clamped(taps.forward - first)};
-    }
-    return {
-        row + taps.period + first,
-        clamped(1 - taps.backward_end - first),
-        clamped(1 - taps.backward_first - first),
-    };
-}
-
-// c[n] = real[n] - i*minus_imaginary[n] for n in 0..P
+// c[n] = real[n] - i*minus_imaginary[n] for n in 0..P: the taps that act at lag n, and at lag n - P.
 struct LongTapRow {
     Segment real, minus_imaginary;
 
     __device__ __forceinline__ LongTapRow(const Taps &taps, long long channel, int P)
-        : real(lags(taps, taps.data + channel * taps.channel_stride, taps.block, P)),
-          minus_imaginary(lags(taps, taps.data + channel * taps.channel_stride, taps.block - 1, P))
     {
+        const auto clamped = [P](long long n) { return int(n < 0 ? 0 : n > P ? P : n); };
+        const float *row = taps.data + channel * taps.channel_stride;
+        real = {row, 0, clamped(taps.forward)};
+        minus_imaginary = {row + taps.period - P, clamped(P + 1 - taps.backward_end), clamped(P + 1 - taps.backward_first)};
     }
 };
 

@@ -2,7 +2,7 @@
 //! calls inside a CUDA graph.
 
 use crate::common::conv::{
-    decaying, double, has_gradients, if_there, tensor_within, tolerance, Tolerance, DTYPES,
+    decaying, double, has_gradients, tensor_within, tolerance, tolerance_of_rows, DTYPES,
 };
 use crate::common::{expect_not_implemented, gpu, random_tensor, to_f64};
 use candle_core::cuda_backend::cudarc::driver::sys::{
@@ -68,43 +68,6 @@ fn gradients_are_an_error_and_not_a_computation_on_the_cpu() -> Result<()> {
     Ok(())
 }
 
-/// Computed, and right, or an error that says that there are no kernels for them.
-#[test]
-fn sequences_beyond_the_chip_are_right_or_an_error() -> Result<()> {
-    let Some(gpu) = gpu() else { return Ok(()) };
-    for length in [32769, 50_000, 65536, 100_001] {
-        let conv = FlashFftConv::causal(length, &gpu)?;
-        let k = decaying(1, 2, length, length)?;
-        let exact = FlashFftConv::causal(length, &Device::Cpu)?.prepare(&double(&k)?)?;
-        let k = k.to_device(&gpu)?;
-        for dtype in DTYPES {
-            let u = random_tensor(2, &[2, 2, length], dtype, &gpu)?;
-            let what = format!("L {length}, {dtype:?}");
-            let bound = several_passes(dtype, &gpu);
-            if let Some(y) = if_there(conv.forward(&u, &k), length, &gpu)? {
-                tensor_within(&y, &exact.forward(&double(&u)?)?, bound, &what);
-            }
-            let gated = conv.prepare(&k).and_then(|k| k.forward_gated(&u, &u, &u));
-            if let Some(y) = if_there(gated, length, &gpu)? {
-                let u = double(&u)?;
-                tensor_within(&y, &exact.forward_gated(&u, &u, &u)?, bound, &what);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What half precision is held to in several passes, each of which rounds.
-fn several_passes(dtype: DType, gpu: &Device) -> Tolerance {
-    let rms = match dtype {
-        DType::F16 => 1.2e-3,
-        DType::BF16 => 2.2e-3,
-        _ => return tolerance(dtype, gpu),
-    };
-    let usual = tolerance(dtype, gpu);
-    Tolerance { rms, ..usual }
-}
-
 /// Rows in several passes: aligned ones, views at odd places, and taps at lags of both signs.
 fn rows_in_several_passes(length: usize) -> Result<()> {
     let Some(gpu) = gpu() else { return Ok(()) };
@@ -117,15 +80,15 @@ fn rows_in_several_passes(length: usize) -> Result<()> {
         let k = decaying(1, 2, taps, length)?;
         let exact = FlashFftConv::new(fft_size, &Device::Cpu)?.prepare(&double(&k)?)?;
         let k = k.to_device(&gpu)?;
-        for dtype in [DType::F16, DType::BF16] {
+        for dtype in DTYPES {
             let z = random_tensor(2, &[1, 6, length + 1], dtype, &gpu)?;
             let u = random_tensor(3, &[2, 2, length], dtype, &gpu)?;
             let what = format!("L {length}, N {fft_size}, {taps} taps, {dtype:?}");
-            let bound = several_passes(dtype, &gpu);
+            let bound = tolerance_of_rows(length, dtype, &gpu);
             let y = conv.forward(&u, &k)?;
             tensor_within(&y, &exact.forward(&double(&u)?)?, bound, &what);
             let z = z.narrow(2, 1, length)?;
-            let y = conv.forward_projected(&z, &k)?;
+            let y = conv.prepare(&k)?.forward_projected(&z)?;
             let want = exact.forward_projected(&double(&z)?)?;
             tensor_within(&y, &want, bound, &format!("{what}, projected"));
         }
@@ -174,7 +137,7 @@ fn rows_in_several_passes_are_independent_cuda() -> Result<()> {
             for row in 0..3 {
                 let want = exact.forward(&double(&u.narrow(0, row, 1)?)?)?;
                 let what = format!("L {length}, {dtype:?}, row {row}");
-                let bound = several_passes(dtype, &gpu);
+                let bound = tolerance_of_rows(length, dtype, &gpu);
                 tensor_within(&y.narrow(0, row, 1)?, &want, bound, &what);
             }
             let last = to_f64(&y.narrow(0, 3, 1)?);

@@ -323,6 +323,8 @@ mod tests {
         for name in names {
             choose(PTX, "long_rows", &name, 1000).unwrap();
         }
-        choose(PTX, "spectrum", "spectrum_long", 1000).unwrap();
+        for name in ["long_spectrum_scales", "long_spectrum_words"] {
+            choose(PTX, "long_spectrum", name, 1000).unwrap();
+        }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! f16 and bf16 rows take the tensor-core kernels: in one pass ([`half_rows`]), or in several
 //! ([`long_rows`]) where a row is too long for the device's shared memory. f32 rows take those in
-//! full precision ([`full_rows`]).
+//! full precision, in one pass ([`full_rows`]) or in several ([`long_full_rows`]).
 
 mod arguments;
 mod full_rows;
 mod half_rows;
+mod long_full_rows;
 mod long_rows;
 pub(crate) mod recipe;
 mod sequences;
@@ -21,12 +22,13 @@ use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr};
 use candle_core::cuda_backend::CudaDType;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage};
-use full_rows::{FullRecipe, FullSpectra};
+use full_rows::{Direction, FullRecipe};
 use half_rows::HalfSample;
+use long_full_rows::recipe::LongFullRecipe;
 use long_rows::recipe::LongRecipe;
 use recipe::{Form, HalfRecipe};
 use sequences::{Inputs, Rows};
-use spectrum::{HalfSpectrum, Taps};
+use spectrum::{FullSpectrum, HalfSpectrum, Taps};
 use std::sync::Arc;
 
 /// The spectra that a prepared kernel keeps on its device.
@@ -34,7 +36,8 @@ use std::sync::Arc;
 pub(crate) struct SpectrumCache {
     /// By transform size and form.
     half: Recent<(usize, Form), HalfSpectrum>,
-    full: Recent<FullRecipe, FullSpectra>,
+    /// By transform size.
+    full: Recent<usize, FullSpectrum>,
 }
 
 /// The convolution, as new storage of shape `(B, H, L)`.
@@ -101,15 +104,52 @@ fn long_forward<T: HalfSample + CudaDType>(
 fn full_forward(sequences: Sequences<'_>, kernel: Kernel<'_>) -> Result<CudaStorage> {
     let device = sequences.storage().device();
     let inputs = sequences.inputs::<f32>()?;
-    let limits = Limits::of(device)?;
-    let recipe = FullRecipe::choose(inputs.u.length, limits.shared_memory_bytes);
     // SAFETY: the convolution writes every sample.
     let mut y = unsafe { uninitialized::<f32>(device, inputs.u.count())? };
     if inputs.u.count() > 0 {
-        let spectra = kernel.full_spectra(device, &recipe)?;
-        full_rows::convolve(device, &recipe, &inputs, &spectra, &mut y)?;
+        let direction = Direction::Convolution;
+        match full_recipe(device, inputs.u.length)? {
+            Full::Direct(recipe) => {
+                let spectrum = kernel.full_spectrum(recipe.size, |taps, window| {
+                    spectrum::full(device, &recipe, taps, window)
+                })?;
+                full_rows::apply(device, &recipe, &inputs, &spectrum, direction, &mut y)?;
+            }
+            Full::InPasses(recipe) => {
+                let spectrum = kernel.full_spectrum(recipe.size, |taps, window| {
+                    long_full_rows::spectrum(device, &recipe, taps, window)
+                })?;
+                long_full_rows::apply(device, &recipe, &inputs, &spectrum, direction, &mut y)?;
+            }
+        }
     }
     Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
+}
+
+/// How rows of f32 are computed.
+enum Full {
+    Direct(FullRecipe),
+    InPasses(LongFullRecipe),
+}
+
+fn full_recipe(device: &CudaDevice, length: usize) -> Result<Full> {
+    let shared_memory_bytes = Limits::of(device)?.shared_memory_bytes;
+    if let Some(recipe) = FullRecipe::choose(length, shared_memory_bytes) {
+        return Ok(Full::Direct(recipe));
+    }
+    long_full_recipe(length, shared_memory_bytes).map(Full::InPasses)
+}
+
+fn long_full_recipe(length: usize, shared_memory_bytes: usize) -> Result<LongFullRecipe> {
+    LongFullRecipe::choose(length, shared_memory_bytes).ok_or_else(|| {
+        let [samples, bytes] = LongFullRecipe::NEEDS;
+        Error::OutOfRange {
+            quantity: "samples of a row, and bytes of shared memory",
+            expected: format!("at most {samples}, and at least {bytes}"),
+            got: format!("{length}, and {shared_memory_bytes}"),
+        }
+        .into()
+    })
 }
 
 /// [`full_forward`] of f32 copies, rounded to the dtype of the sequences.
@@ -215,7 +255,8 @@ impl Kernel<'_> {
     fn long_spectrum(&self, device: &CudaDevice, recipe: &LongRecipe) -> Result<Arc<HalfSpectrum>> {
         let compute = || {
             let window = self.window(recipe.size);
-            self.with_taps(|taps| spectrum::long(device, recipe, taps, &window))
+            let full = long_full_recipe(recipe.size, Limits::of(device)?.shared_memory_bytes)?;
+            self.with_taps(|taps| spectrum::long(device, recipe, &full, taps, &window))
         };
         match self {
             Kernel::Taps(..) => compute().map(Arc::new),
@@ -226,15 +267,20 @@ impl Kernel<'_> {
         }
     }
 
-    /// The spectra for transforms of f32.
-    fn full_spectra(&self, device: &CudaDevice, recipe: &FullRecipe) -> Result<Arc<FullSpectra>> {
+    /// The spectra for transforms of f32 of so many points, as `compute` makes them.
+    fn full_spectrum(
+        &self,
+        size: usize,
+        compute: impl FnOnce(&Taps<'_>, &LagWindow) -> Result<FullSpectrum>,
+    ) -> Result<Arc<FullSpectrum>> {
         let compute = || {
-            let window = self.window(recipe.longest_row());
-            self.with_taps(|taps| FullSpectra::new(device, recipe, taps, &window))
+            // They serve rows of every length that the transform holds.
+            let window = self.window(size);
+            self.with_taps(|taps| compute(taps, &window))
         };
         match self {
             Kernel::Taps(..) => compute().map(Arc::new),
-            Kernel::Prepared(kernel) => kernel.device_cache.full.get(*recipe, compute),
+            Kernel::Prepared(kernel) => kernel.device_cache.full.get(size, compute),
         }
     }
 

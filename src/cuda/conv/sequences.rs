@@ -86,15 +86,6 @@ impl<'a, T> Rows<'a, T> {
         }
     }
 
-    /// Samples `first .. first + count` of every row.
-    pub(super) fn samples(&self, first: usize, count: usize) -> Self {
-        Rows {
-            offset: self.offset + first,
-            length: count,
-            ..*self
-        }
-    }
-
     /// The kernels' argument, and what must live until the launch is queued.
     pub(super) fn argument(&self, stream: &'a CudaStream) -> (Sequence, SyncOnDrop<'a>) {
         let (base, guard) = self.slice.device_ptr(stream);

@@ -1,13 +1,16 @@
 //! Spectra of kernels: their taps, transformed once for all rows of a channel.
 
 use super::full_rows::FullRecipe;
-use super::long_rows::recipe::LongRecipe;
+use super::long_full_rows::recipe::LongFullRecipe;
+use super::long_full_rows::transform_taps;
+use super::long_rows::recipe::{LongRecipe, LAST_POINTS};
 use super::recipe::{Form, HalfRecipe};
 use crate::conv::LagWindow;
 use crate::cuda::device::load_with_shared_memory;
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, SyncOnDrop,
+    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
+    SyncOnDrop,
 };
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Layout, Result};
@@ -20,8 +23,9 @@ pub(crate) struct HalfSpectrum {
     pub(super) unscale: CudaSlice<f32>,
 }
 
-/// A spectrum in f32 for the kernels of [`FullRecipe`], in their order, divided by the
-/// number of points: two values for each of them and each channel.
+/// A spectrum in f32 for the kernels of [`FullRecipe`] or of
+/// [`LongFullRecipe`](super::long_full_rows::recipe::LongFullRecipe), in their order, divided by
+/// the number of points: two values for each of them and each channel.
 pub(crate) struct FullSpectrum {
     pub(super) values: CudaSlice<f32>,
 }
@@ -32,7 +36,7 @@ pub(super) struct Taps<'a> {
     slice: &'a CudaSlice<f32>,
     /// Of the first tap.
     offset: usize,
-    channels: usize,
+    pub(super) channels: usize,
     pub(super) count: usize,
     channel_stride: usize,
 }
@@ -81,20 +85,19 @@ impl<'a> Taps<'a> {
 /// The argument of the kernels, as `cuda/taps.cuh` declares it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct Arguments {
+pub(super) struct TapArguments {
     data: u64,
     channel_stride: i64,
     forward: i64,
     backward_first: i64,
     backward_end: i64,
     period: i64,
-    block: i64,
     channels: i64,
     weight: f32,
 }
 
 // SAFETY: a C structure of integers, the same as the kernels' parameter.
-unsafe impl DeviceRepr for Arguments {}
+unsafe impl DeviceRepr for TapArguments {}
 
 /// The spectrum of a kernel for rows that one transform holds.
 pub(super) fn half(
@@ -114,7 +117,7 @@ pub(super) fn half(
     };
     if taps.channels > 0 {
         let stream = device.cuda_stream();
-        let (arguments, _taps) = arguments(&stream, taps, &window, 0, recipe.form)?;
+        let (arguments, _taps) = tap_arguments(&stream, taps, &window, recipe.form)?;
         let function = format!("spectrum_half_p{}", recipe.size);
         let kernel = load_with_shared_memory(device, "spectrum", &function, 0)?;
         let mut builder = stream.launch_builder(&kernel);
@@ -127,36 +130,94 @@ pub(super) fn half(
     Ok(HalfSpectrum { words, unscale })
 }
 
-/// The same for rows in several passes.
+/// The argument of the kernels of `cuda/long_spectrum.cu`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct LongSpectrum {
+    /// Addresses.
+    values: u64,
+    words: u64,
+    unscale: u64,
+    full_outer: i32,
+    full_inner: i32,
+    rows: i32,
+    inner: i32,
+}
+
+// SAFETY: a C structure of numbers, the same as the kernels' parameter.
+unsafe impl DeviceRepr for LongSpectrum {}
+
+/// The same for rows in several passes: from the spectra in f32 of a few channels at a time.
 pub(super) fn long(
     device: &CudaDevice,
     recipe: &LongRecipe,
+    full: &LongFullRecipe,
     taps: &Taps<'_>,
     window: &LagWindow,
 ) -> Result<HalfSpectrum> {
+    if full.size != recipe.size {
+        return Err(Error::OutOfRange {
+            quantity: "points of the transform in f32",
+            expected: recipe.size.to_string(),
+            got: full.size.to_string(),
+        }
+        .into());
+    }
     let window = lags_of(recipe.form, recipe.size, taps, window);
-    let groups = taps.channels.saturating_mul(recipe.first_points());
-    let launch = launch_config(groups, 1, 128, 0)?;
-    // SAFETY: the kernel writes every word and every scale before anything reads them.
-    let (mut words, mut unscale) = unsafe {
+    let channels = taps.channels;
+    let in_group = full.rows_in_group().min(channels);
+    // SAFETY: the kernels write every word and every scale before anything reads them, and the
+    // values of a group before they make words of them.
+    let (mut words, mut unscale, mut values) = unsafe {
         (
-            device.alloc::<u32>(taps.channels.saturating_mul(recipe.size).max(1))?,
-            device.alloc::<f32>(taps.channels.max(1))?,
+            device.alloc::<u32>(channels.saturating_mul(recipe.size).max(1))?,
+            device.alloc::<f32>(channels.max(1))?,
+            device.alloc::<f32>((2 * in_group * full.size).max(1))?,
         )
     };
-    if taps.channels > 0 {
-        let stream = device.cuda_stream();
-        let (arguments, _taps) = arguments(&stream, taps, &window, 0, recipe.form)?;
-        let (first_points, middle) = (recipe.first_points() as i32, recipe.middle as i32);
-        let kernel = load_with_shared_memory(device, "spectrum", "spectrum_long", 0)?;
-        let mut builder = stream.launch_builder(&kernel);
-        builder.arg(&arguments).arg(&mut words).arg(&mut unscale);
-        builder.arg(&first_points).arg(&middle);
-        // SAFETY: as in `half`.
-        unsafe { builder.launch(launch) }.w()?;
+    let stream = device.cuda_stream();
+    {
+        let (words, _words) = words.device_ptr_mut(&stream);
+        let (unscale, _unscale) = unscale.device_ptr_mut(&stream);
+        let (values, _values) = values.device_ptr_mut(&stream);
+        for first in (0..channels).step_by(in_group.max(1)) {
+            let count = in_group.min(channels - first);
+            let group = (first, count);
+            transform_taps(device, full, taps, &window, recipe.form, group, values)?;
+            let arguments = LongSpectrum {
+                values,
+                words: words + (first * recipe.size * size_of::<u32>()) as u64,
+                unscale: unscale + (first * size_of::<f32>()) as u64,
+                full_outer: full.outer as i32,
+                full_inner: full.inner as i32,
+                rows: recipe.first_points() as i32,
+                inner: recipe.middle as i32,
+            };
+            let launch = |function: &str, grid_dim| -> Result<()> {
+                let kernel = load_with_shared_memory(device, "long_spectrum", function, 0)?;
+                let mut builder = stream.launch_builder(&kernel);
+                builder.arg(&arguments);
+                let config = LaunchConfig {
+                    grid_dim,
+                    block_dim: (LONG_THREADS, 1, 1),
+                    shared_mem_bytes: 0,
+                };
+                // SAFETY: the kernel takes this structure; there are values, words and scales for
+                // the channels of the group, which the guards keep until the launch is queued.
+                unsafe { builder.launch(config) }.w()?;
+                Ok(())
+            };
+            launch("long_spectrum_scales", (count as u32, 1, 1))?;
+            let blocks = LAST_POINTS as u32 / 2 / LONG_THREADS;
+            let rows = recipe.first_points() as u32;
+            launch("long_spectrum_words", (blocks, rows, count as u32))?;
+        }
     }
     Ok(HalfSpectrum { words, unscale })
 }
+
+/// Threads of a block of those kernels.
+const LONG_THREADS: u32 = 256;
 
 /// The lags of a kernel in a transform.
 fn lags_of(form: Form, size: usize, taps: &Taps<'_>, window: &LagWindow) -> LagWindow {
@@ -171,14 +232,12 @@ fn lags_of(form: Form, size: usize, taps: &Taps<'_>, window: &LagWindow) -> LagW
     }
 }
 
-/// The same in f32, of the lags around `block · recipe.size`: block 0 is the whole kernel of
-/// rows that one transform holds.
+/// The same in f32.
 pub(super) fn full(
     device: &CudaDevice,
     recipe: &FullRecipe,
     taps: &Taps<'_>,
     window: &LagWindow,
-    block: i64,
 ) -> Result<FullSpectrum> {
     let launch = launch_config(
         taps.channels,
@@ -191,7 +250,7 @@ pub(super) fn full(
         unsafe { device.alloc::<f32>(taps.channels.saturating_mul(2 * recipe.size).max(1))? };
     if taps.channels > 0 {
         let stream = device.cuda_stream();
-        let (arguments, _taps) = arguments(&stream, taps, window, block, Form::RightAngle)?;
+        let (arguments, _taps) = tap_arguments(&stream, taps, window, Form::RightAngle)?;
         let function = recipe.spectrum_function();
         let bytes = recipe.shared_bytes();
         let kernel = load_with_shared_memory(device, "full_rows", &function, bytes)?;
@@ -204,13 +263,12 @@ pub(super) fn full(
 }
 
 /// The argument, and what must live until the launch is queued.
-fn arguments<'a>(
+pub(super) fn tap_arguments<'a>(
     stream: &'a CudaStream,
     taps: &Taps<'a>,
     window: &LagWindow,
-    block: i64,
     form: Form,
-) -> Result<(Arguments, SyncOnDrop<'a>)> {
+) -> Result<(TapArguments, SyncOnDrop<'a>)> {
     if needed_taps(window).is_none_or(|needed| needed > taps.count) {
         return Err(Error::OutOfRange {
             quantity: "taps",
@@ -220,14 +278,13 @@ fn arguments<'a>(
         .into());
     }
     let (base, guard) = taps.slice.device_ptr(stream);
-    let arguments = Arguments {
+    let arguments = TapArguments {
         data: base + (taps.offset * size_of::<f32>()) as u64,
         channel_stride: taps.channel_stride as i64,
         forward: window.forward as i64,
         backward_first: window.backward.start as i64,
         backward_end: window.backward.end as i64,
         period: window.period as i64,
-        block,
         channels: taps.channels as i64,
         weight: form.weight() as f32,
     };
@@ -311,7 +368,7 @@ mod tests {
 
     #[test]
     fn the_argument_is_that_of_the_kernels() {
-        assert_eq!(std::mem::offset_of!(Arguments, weight), 64);
-        assert_eq!(size_of::<Arguments>(), 72);
+        assert_eq!(std::mem::offset_of!(TapArguments, weight), 56);
+        assert_eq!(size_of::<TapArguments>(), 64);
     }
 }

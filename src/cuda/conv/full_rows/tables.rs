@@ -77,7 +77,7 @@ mod tests {
     }
 
     fn table(size: usize) -> Vec<f32> {
-        twiddles(&FullRecipe::choose(size, 227 << 10))
+        twiddles(&FullRecipe::choose(size, 227 << 10).unwrap())
     }
 
     #[test]
