@@ -195,9 +195,6 @@ const BANDS: &[(usize, usize, Plan)] = &[
 
 fn few_frequencies(device: &Device) -> Result<()> {
     for &(length, taps, plan) in BANDS {
-        if plan.fft_size() > crate::common::conv::LONGEST_EVERYWHERE && !device.is_cpu() {
-            continue;
-        }
         let k = random_tensor(2, &[2, taps], DType::F32, &Device::Cpu)?;
         // Not by this limit: of kernels that have no other frequencies.
         let exact =
