@@ -5,6 +5,7 @@ pub(crate) mod conv;
 pub(crate) mod depthwise;
 #[cfg(feature = "cuda")]
 mod device;
+pub(crate) mod pointwise;
 #[cfg(feature = "cuda")]
 mod ptx;
 

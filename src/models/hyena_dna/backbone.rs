@@ -1,6 +1,7 @@
 //! Embedding, blocks and final norm: ids in, hidden states out.
 
 use super::{Config, HyenaOperator, HyenaOperatorConfig};
+use crate::models::layers::residual::add_branch;
 use crate::models::layers::{bias_gelu, LayerNorm};
 use crate::models::token_ids::Limits;
 use candle_core::{DType, Module, Result, Tensor};
@@ -8,6 +9,8 @@ use candle_nn::{Init, Linear, VarBuilder};
 
 /// Positions whose wide activations exist at a time in inference.
 const MLP_POSITIONS: usize = 8192;
+/// The same on a GPU, where a launch has to be worth its while.
+const MLP_POSITIONS_ON_GPU: usize = 1 << 16;
 
 /// Two dense layers with a GELU (tanh approximation) between them.
 #[derive(Debug, Clone)]
@@ -15,7 +18,9 @@ struct Mlp {
     /// Without its bias, which goes with the GELU.
     fc1: Linear,
     fc1_bias: Tensor,
+    /// Without its bias, which goes with the residual connection.
     fc2: Linear,
+    fc2_bias: Tensor,
 }
 
 impl Mlp {
@@ -29,13 +34,15 @@ impl Mlp {
         Ok(Self {
             fc1: Linear::new(fc1, None),
             fc1_bias,
-            fc2: Linear::new(fc2, Some(fc2_bias)),
+            fc2: Linear::new(fc2, None),
+            fc2_bias,
         })
     }
 }
 
-impl Module for Mlp {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+impl Mlp {
+    /// The branch before the last bias is added.
+    fn without_bias(&self, x: &Tensor) -> Result<Tensor> {
         let wide = bias_gelu(&self.fc1.forward(x)?, &self.fc1_bias)?;
         self.fc2.forward(&wide)
     }
@@ -79,22 +86,25 @@ impl Block {
 
     /// `x` is the residual stream, which may be wider than `dtype`, that of the branches.
     fn forward(&self, x: &Tensor, dtype: DType) -> Result<Tensor> {
-        let mixed = self
-            .mixer
-            .forward(&self.norm1.forward(x)?.to_dtype(dtype)?)?;
-        let x = (x + mixed.to_dtype(x.dtype())?)?;
+        let mixed = self.mixer.without_bias(&self.norm1.forward_as(x, dtype)?)?;
+        let x = add_branch(x, &mixed, self.mixer.out_bias())?;
+        drop(mixed);
         let map = |x: &Tensor| {
-            let mapped = self.mlp.forward(&self.norm2.forward(x)?.to_dtype(dtype)?)?;
-            x + mapped.to_dtype(x.dtype())?
+            let mapped = self.mlp.without_bias(&self.norm2.forward_as(x, dtype)?)?;
+            add_branch(x, &mapped, &self.mlp.fc2_bias)
         };
         let length = x.dim(1)?;
-        if x.track_op() || length <= MLP_POSITIONS {
+        let positions = match x.device().is_cpu() {
+            true => MLP_POSITIONS,
+            false => MLP_POSITIONS_ON_GPU,
+        };
+        if x.track_op() || length <= positions {
             return map(&x);
         }
         // The inside of the MLP is the widest of all, so it is made piecemeal.
         let pieces = (0..length)
-            .step_by(MLP_POSITIONS)
-            .map(|start| map(&x.narrow(1, start, MLP_POSITIONS.min(length - start))?))
+            .step_by(positions)
+            .map(|start| map(&x.narrow(1, start, positions.min(length - start))?))
             .collect::<Result<Vec<_>>>()?;
         Tensor::cat(&pieces, 1)
     }
@@ -190,6 +200,6 @@ impl Backbone {
             x = block.forward(&x, dtype)?;
         }
         observe(&x);
-        self.final_norm.forward(&x)?.to_dtype(dtype)
+        self.final_norm.forward_as(&x, dtype)
     }
 }

@@ -199,6 +199,16 @@ impl HyenaOperator {
     /// # Errors
     /// When `u` has another rank or width, and when `L` exceeds the filter's `max_len`.
     pub fn forward(&self, u: &Tensor) -> Result<Tensor> {
+        self.without_bias(u)?.broadcast_add(&self.out_bias)
+    }
+
+    /// The bias of the last projection, `(D)`.
+    pub(super) fn out_bias(&self) -> &Tensor {
+        &self.out_bias
+    }
+
+    /// [`forward`](Self::forward) before that bias is added.
+    pub(super) fn without_bias(&self, u: &Tensor) -> Result<Tensor> {
         let (width, max_len) = (self.config.d_model, self.config.filter.max_len);
         let (batch, length) = check_mixer_input(u, width, max_len, "max_seq_len")?;
         if batch == 0 || length == 0 {
@@ -210,7 +220,7 @@ impl HyenaOperator {
             .forward(&project_in(u, &self.in_weight, &self.in_bias)?)?;
         let y = self.long_convolutions(&z, length)?;
         drop(z);
-        project_out(&y, &self.out_weight, &self.out_bias)
+        project_out(&y, &self.out_weight)
     }
 
     /// From the projections `z` to `x₀ ⊙ v`, `(B, D, L)`.

@@ -1,6 +1,7 @@
 //! Linear maps between positions-first sequences `(B, L, D)`, which models
 //! keep, and channels-first ones `(B, D, L)`, which convolutions take.
 
+use super::Pointwise;
 use crate::Error;
 use candle_core::{Result, Tensor};
 
@@ -11,18 +12,21 @@ pub(in crate::models) fn project_in(u: &Tensor, weight: &Tensor, bias: &Tensor) 
         true => u.clone(),
         false => u.contiguous()?,
     };
-    weight
+    let z = weight
         .broadcast_left(u.dim(0)?)?
-        .matmul(&u.transpose(1, 2)?)?
-        .broadcast_add(&bias.unsqueeze(1)?)
+        .matmul(&u.transpose(1, 2)?)?;
+    if bias.dtype() == z.dtype() && Pointwise::runs_on(&[&z, bias]) {
+        return Pointwise::ChannelBias.of_two(&z, bias);
+    }
+    z.broadcast_add(&bias.unsqueeze(1)?)
 }
 
-/// `W y + b` of `y`, `(B, D, L)`, as `(B, L, D')`; `W` is `(D', D)`, `b` is `(D')`.
-pub(in crate::models) fn project_out(y: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+/// `W y` of `y`, `(B, D, L)`, as `(B, L, D')`; `W` is `(D', D)`.
+pub(in crate::models) fn project_out(y: &Tensor, weight: &Tensor) -> Result<Tensor> {
     // Not a broadcast view: candle's CPU product of a transposed tensor
     // with one reads the wrong rows for a batch of more than one.
     let weight = weight.t()?.broadcast_left(y.dim(0)?)?.contiguous()?;
-    y.transpose(1, 2)?.matmul(&weight)?.broadcast_add(bias)
+    y.transpose(1, 2)?.matmul(&weight)
 }
 
 /// Checks the input of a mixer of `width` channels whose filter has

@@ -2,6 +2,7 @@
 //! each in one parallel pass: the sine and the decay.
 
 use super::gelu::exp_f32;
+use super::Pointwise;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::f64::consts::{FRAC_1_PI, FRAC_PI_2, PI};
@@ -9,8 +10,17 @@ use std::f64::consts::{FRAC_1_PI, FRAC_PI_2, PI};
 /// Elements that one task works on.
 const GRAIN: usize = 1 << 13;
 
+/// `sin(x + bias)` of `x`, `(F, L)`, and `bias`, `(F, 1)`, differentiable.
+pub(super) fn biased_sine(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let in_f32 = x.dtype() == DType::F32 && bias.dtype() == DType::F32;
+    if in_f32 && Pointwise::runs_on(&[x, bias]) {
+        return Pointwise::Sine.of_two(x, bias);
+    }
+    sine(&x.broadcast_add(bias)?)
+}
+
 /// The sine of every element, differentiable.
-pub(super) fn sine(x: &Tensor) -> Result<Tensor> {
+fn sine(x: &Tensor) -> Result<Tensor> {
     if x.dtype() == DType::F32 && x.device().is_cpu() {
         x.contiguous()?.apply_op1(Sine { advance: 0.0 })
     } else {
@@ -27,6 +37,12 @@ pub(super) fn decayed(
     shift: f64,
 ) -> Result<Tensor> {
     let (channels, length) = kernel.dims2()?;
+    if kernel.dtype() == DType::F32 && Pointwise::runs_on(&[kernel, rates, times]) {
+        let decay = Pointwise::Decay {
+            shift: shift as f32,
+        };
+        return decay.of_three(kernel, rates, times);
+    }
     let rates = rates.reshape((channels, 1))?.abs()?;
     let times = times.reshape((1, length))?;
     if kernel.dtype() == DType::F32 && kernel.device().is_cpu() {

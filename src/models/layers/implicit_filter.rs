@@ -1,6 +1,6 @@
 //! A long filter that a small network computes from positions.
 
-use super::filter_functions::{decayed, sine};
+use super::filter_functions::{biased_sine, decayed};
 use super::filter_tables;
 use crate::Error;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -361,7 +361,7 @@ impl ImplicitFilter {
         for (weight, bias) in &self.network.hidden {
             let weight = weight.broadcast_mul(&frequencies)?;
             let bias = bias.unsqueeze(1)?.mul(&frequencies)?;
-            h = sine(&weight.matmul(&h)?.broadcast_add(&bias)?)?;
+            h = biased_sine(&weight.matmul(&h)?, &bias)?;
         }
         let mut kernel = self.network.last.matmul(&h)?;
         drop(h);

@@ -1,5 +1,6 @@
 //! Layer normalisation that can be trained.
 
+use super::Pointwise;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Module, Result, Shape, Tensor, WithDType};
 use candle_nn::{Init, VarBuilder};
 use num_traits::Float;
@@ -53,11 +54,23 @@ impl LayerNorm {
         let bias = vb.get_with_hints(size, "bias", Init::Const(0.0))?;
         Ok(Self::new(weight, bias, epsilon))
     }
-}
 
-impl Module for LayerNorm {
-    /// `x`: `(…, D)`, of any float dtype; the result has its shape and dtype.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// The result rounded to `dtype`, in the same pass on a GPU.
+    pub(in crate::models) fn forward_as(&self, x: &Tensor, dtype: DType) -> Result<Tensor> {
+        let fits = x.dims().last() == Some(&self.weight.elem_count())
+            && self.bias.dims() == self.weight.dims()
+            && (x.dtype() == dtype || x.dtype() == DType::F32);
+        if fits && Pointwise::runs_on(&[x, &self.weight, &self.bias]) {
+            let norm = Pointwise::LayerNorm {
+                epsilon: self.epsilon as f32,
+            };
+            let (weight, bias) = (self.weight.to_dtype(dtype)?, self.bias.to_dtype(dtype)?);
+            return norm.of_three(x, &weight, &bias);
+        }
+        self.by_candle(x)?.to_dtype(dtype)
+    }
+
+    fn by_candle(&self, x: &Tensor) -> Result<Tensor> {
         let dtype = x.dtype();
         let wants_gradient = x.track_op() || self.weight.track_op() || self.bias.track_op();
         if wants_gradient || dtype == DType::F64 || x.elem_count() == 0 {
@@ -92,6 +105,13 @@ impl Module for LayerNorm {
         let weight = self.weight.to_dtype(dtype)?;
         let bias = self.bias.to_dtype(dtype)?;
         candle_nn::ops::layer_norm(&x.contiguous()?, &weight, &bias, self.epsilon as f32)
+    }
+}
+
+impl Module for LayerNorm {
+    /// `x`: `(…, D)`, of any float dtype; the result has its shape and dtype.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_as(x, x.dtype())
     }
 }
 

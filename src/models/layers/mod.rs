@@ -6,7 +6,10 @@ mod filter_tables;
 mod gelu;
 mod implicit_filter;
 mod layer_norm;
+mod pointwise;
+pub(super) mod residual;
 
 pub use gelu::bias_gelu;
 pub use implicit_filter::{FilterNormalization, ImplicitFilter, ImplicitFilterConfig};
 pub use layer_norm::LayerNorm;
+pub(crate) use pointwise::Pointwise;

@@ -90,9 +90,14 @@ impl BlockDiagonalLinear {
     }
 }
 
-impl Module for BlockDiagonalLinear {
-    /// `x`: `(…, inputs)`; the result is `(…, outputs)`, of the same dtype.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+impl BlockDiagonalLinear {
+    /// The bias, `(outputs)`.
+    pub(super) fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The products alone: `x` is `(…, inputs)`, the result `(…, outputs)`.
+    pub(super) fn without_bias(&self, x: &Tensor) -> Result<Tensor> {
         let (blocks, outputs, inputs) = self.weight.dims3()?;
         let width = blocks.saturating_mul(inputs);
         let leading = match x.dims().split_last() {
@@ -112,11 +117,18 @@ impl Module for BlockDiagonalLinear {
             return Tensor::zeros(shape, x.dtype(), x.device());
         }
         let chunks = x.reshape((rows, blocks, inputs))?.transpose(0, 1)?;
-        let y = chunks
+        chunks
             .contiguous()?
             .matmul(&self.weight.transpose(1, 2)?.contiguous()?)?
             .transpose(0, 1)?
-            .reshape(shape)?;
+            .reshape(shape)
+    }
+}
+
+impl Module for BlockDiagonalLinear {
+    /// `x`: `(…, inputs)`; the result is `(…, outputs)`, of the same dtype.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.without_bias(x)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

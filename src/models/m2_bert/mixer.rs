@@ -220,7 +220,7 @@ impl MonarchMixer {
             .forward(&project_in(u, &self.in_weight, &self.in_bias)?)?;
         let y = self.long_convolutions(&z, &u.transpose(1, 2)?, length)?;
         drop(z);
-        project_out(&y, &self.out_weight, &self.out_bias)
+        project_out(&y, &self.out_weight)?.broadcast_add(&self.out_bias)
     }
 
     /// `x₂ ⊙ long(x₁ ⊙ v) + long₂(u)` of `z = [x₁ | x₂ | v]`; all `(…, …, L)`.

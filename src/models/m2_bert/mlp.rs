@@ -1,7 +1,8 @@
 //! What mixes the channels of a layer.
 
 use super::{BlockDiagonalLinear, Config};
-use crate::models::layers::LayerNorm;
+use crate::models::layers::residual::add_branch;
+use crate::models::layers::{LayerNorm, Pointwise};
 use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -73,7 +74,9 @@ impl Module for GatedMlp {
     /// `x`: `(…, D)`; the result has its shape and dtype.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let wide = self.enter.forward(x)?;
-        let inside = if self.gated {
+        let inside = if self.gated && Pointwise::runs_on(&[&wide]) {
+            Pointwise::GatedGelu.of(&wide)?
+        } else if self.gated {
             let last = wide.rank().saturating_sub(1);
             let active = wide.narrow(last, 0, self.inner)?.contiguous()?;
             let gate = wide.narrow(last, self.inner, self.inner)?;
@@ -81,6 +84,10 @@ impl Module for GatedMlp {
         } else {
             wide.gelu_erf()?
         };
-        self.norm.forward(&(self.leave.forward(&inside)? + x)?)
+        let mapped = match self.leave.bias() {
+            Some(bias) => add_branch(x, &self.leave.without_bias(&inside)?, bias)?,
+            None => (x + self.leave.forward(&inside)?)?,
+        };
+        self.norm.forward(&mapped)
     }
 }

@@ -13,6 +13,8 @@ use std::path::Path;
 const DEFAULT_CACHE_BYTES: usize = 1 << 30;
 /// Positions that the MLP works on at once in inference.
 const MLP_POSITIONS: usize = 4096;
+/// The same on a GPU, where a launch has to be worth its while.
+const MLP_POSITIONS_ON_GPU: usize = 1 << 15;
 
 /// One layer of [`M2Bert`]: a [`MonarchMixer`], then a [`GatedMlp`].
 ///
@@ -61,14 +63,18 @@ impl M2BertLayer {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mixed = self.mixer.forward(x)?;
         let length = mixed.dim(1)?;
-        if mixed.track_op() || length <= MLP_POSITIONS {
+        let positions = match x.device().is_cpu() {
+            true => MLP_POSITIONS,
+            false => MLP_POSITIONS_ON_GPU,
+        };
+        if mixed.track_op() || length <= positions {
             return self.mlp.forward(&mixed);
         }
         // The inside of the MLP is the widest of all, so it is made piecemeal.
         let pieces = (0..length)
-            .step_by(MLP_POSITIONS)
+            .step_by(positions)
             .map(|start| {
-                let count = MLP_POSITIONS.min(length - start);
+                let count = positions.min(length - start);
                 self.mlp.forward(&mixed.narrow(1, start, count)?)
             })
             .collect::<Result<Vec<_>>>()?;

@@ -1,0 +1,9 @@
+//! Launches of `cuda/pointwise.cu`: what the models compute between matrix products and
+//! convolutions.
+
+#[cfg(feature = "cuda")]
+mod launch;
+mod recipe;
+
+#[cfg(feature = "cuda")]
+pub(crate) use launch::run;
