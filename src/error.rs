@@ -98,6 +98,16 @@ pub enum Error {
         /// The latest version that the driver supports.
         driver: String,
     },
+    /// The GPU's memory does not hold what a call needs. Nothing was computed.
+    #[error("memory of the GPU: expected {expected} free bytes for {what}, got {got}")]
+    DeviceMemory {
+        /// What the memory is for.
+        what: &'static str,
+        /// What was expected.
+        expected: u128,
+        /// How much is free, of which other streams may hold a part.
+        got: String,
+    },
     /// A configuration, a weight file or a text input does not hold what it should.
     #[error("{source_name}: expected {expected}, got {got}")]
     Malformed {

@@ -5,7 +5,9 @@ use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::sys::{
     self, CUdevice_attribute, CUfunction_attribute, CUresult,
 };
-use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg,
+};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
 use std::collections::HashMap;
@@ -129,6 +131,40 @@ fn driver_version() -> String {
     match result.result() {
         Ok(()) => format!("{}.{}", version / 1000, version % 1000 / 10),
         Err(_) => "an unknown version".into(),
+    }
+}
+
+/// Memory for `count` elements, or for one where there are none: the driver has no empty memory.
+///
+/// # Errors
+/// When the device has not so much.
+///
+/// # Safety
+/// The memory holds anything until it is written.
+pub(crate) unsafe fn uninitialized<T: DeviceRepr>(
+    device: &CudaDevice,
+    count: usize,
+    what: &'static str,
+) -> Result<CudaSlice<T>> {
+    let expected = count as u128 * size_of::<T>() as u128;
+    let too_much = || {
+        let free = device.cuda_stream().context().mem_get_info();
+        Error::DeviceMemory {
+            what,
+            expected,
+            got: free.map_or("an unknown number".into(), |(free, _)| free.to_string()),
+        }
+        .into()
+    };
+    // More cannot even be asked for.
+    if expected > isize::MAX as u128 {
+        return Err(too_much());
+    }
+    // SAFETY: passed on to the caller.
+    let memory = unsafe { device.cuda_stream().alloc::<T>(count.max(1)) };
+    match memory {
+        Err(error) if error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(too_much()),
+        memory => memory.w(),
     }
 }
 

@@ -11,6 +11,7 @@ mod errors;
 mod frequencies;
 mod golden;
 mod gradients;
+mod long_rows;
 mod partial;
 mod properties;
 mod reference;

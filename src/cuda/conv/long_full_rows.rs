@@ -7,9 +7,9 @@ use super::arguments::{Convolution, Sequence};
 use super::full_rows::{self, Direction, FullRecipe};
 use super::recipe::Form;
 use super::sequences::{sequence, Inputs};
-use super::spectrum::{tap_arguments, FullSpectrum, Taps};
+use super::spectrum::{tap_arguments, FullSpectrum, Taps, SPECTRA};
 use crate::conv::LagWindow;
-use crate::cuda::device::load_with_shared_memory;
+use crate::cuda::device::{load_with_shared_memory, uninitialized};
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
@@ -42,6 +42,23 @@ struct Group {
 // SAFETY: a C structure of numbers, the same as the kernels' parameter.
 unsafe impl DeviceRepr for Group {}
 
+/// What the passes of a group of rows leave for one another.
+pub(super) fn workspace(
+    device: &CudaDevice,
+    recipe: &LongFullRecipe,
+    inputs: &Inputs<'_, f32>,
+) -> Result<CudaSlice<f32>> {
+    let count = 2 * rows_of_group(recipe, inputs) * recipe.size;
+    // SAFETY: the passes of a group write what the later ones read.
+    unsafe { uninitialized(device, count, "the workspace") }
+}
+
+/// The most rows that are computed together.
+fn rows_of_group(recipe: &LongFullRecipe, inputs: &Inputs<'_, f32>) -> usize {
+    let rows = inputs.u.batch.saturating_mul(inputs.u.channels);
+    recipe.rows_in_group().min(rows).max(1)
+}
+
 /// `y = out_gate ⊙ ((in_gate ⊙ u) ∗ k)` for contiguous `y`, or with the transpose of the
 /// convolution.
 pub(super) fn apply(
@@ -50,6 +67,7 @@ pub(super) fn apply(
     inputs: &Inputs<'_, f32>,
     spectrum: &FullSpectrum,
     direction: Direction,
+    workspace: &mut CudaSlice<f32>,
     y: &mut CudaSlice<f32>,
 ) -> Result<()> {
     let rows = &inputs.u;
@@ -66,11 +84,7 @@ pub(super) fn apply(
     }
     let stream = device.cuda_stream();
     let tables = full_rows::tables_on(device, &FullRecipe::ROWS_IN_PASSES)?;
-    let in_group = recipe
-        .rows_in_group()
-        .min(rows.batch.saturating_mul(rows.channels));
-    // SAFETY: the passes of a group write what the later ones read.
-    let mut workspace = unsafe { device.alloc::<f32>(2 * in_group * recipe.size)? };
+    let in_group = rows_of_group(recipe, inputs);
     let items = (MOST_ROWS / rows.channels).min(rows.batch);
     for first in (0..rows.batch).step_by(items) {
         let part = inputs.map(|rows| rows.batch_items(first, items.min(rows.batch - first)));
@@ -131,9 +145,9 @@ pub(super) fn spectrum(
     taps: &Taps<'_>,
     window: &LagWindow,
 ) -> Result<FullSpectrum> {
+    let count = taps.channels.saturating_mul(2 * recipe.size);
     // SAFETY: the passes write every value before anything reads them.
-    let mut values =
-        unsafe { device.alloc::<f32>(taps.channels.saturating_mul(2 * recipe.size).max(1))? };
+    let mut values = unsafe { uninitialized::<f32>(device, count, SPECTRA)? };
     let stream = device.cuda_stream();
     {
         let (values, _values) = values.device_ptr_mut(&stream);

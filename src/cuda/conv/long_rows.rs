@@ -9,7 +9,7 @@ use super::recipe::Form;
 use super::sequences::{sequence, Inputs};
 use super::spectrum::HalfSpectrum;
 use super::tables::long_tables;
-use crate::cuda::device::{load_with_shared_memory, Limits};
+use crate::cuda::device::{load_with_shared_memory, uninitialized, Limits};
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
@@ -45,12 +45,45 @@ struct Group {
 // SAFETY: a C structure of numbers, the same as the kernels' parameter.
 unsafe impl DeviceRepr for Group {}
 
+/// What the passes of a group of rows leave for one another.
+pub(super) struct Workspace {
+    /// The most rows of a group.
+    rows: usize,
+    /// Complex f16.
+    points: CudaSlice<u32>,
+    /// Sums of squares, and the scales that come of them.
+    sums: CudaSlice<f64>,
+    scales: CudaSlice<f32>,
+}
+
+impl Workspace {
+    pub(super) fn new<T>(
+        device: &CudaDevice,
+        recipe: &LongRecipe,
+        inputs: &Inputs<'_, T>,
+    ) -> Result<Self> {
+        let rows = inputs.u.batch.saturating_mul(inputs.u.channels);
+        let rows = recipe.rows_in_group().min(rows).max(1);
+        let what = "the workspace";
+        // SAFETY: the passes of a group write what the later ones read.
+        unsafe {
+            Ok(Workspace {
+                rows,
+                points: uninitialized(device, rows * recipe.size, what)?,
+                sums: uninitialized(device, rows * PARTS, what)?,
+                scales: uninitialized(device, rows, what)?,
+            })
+        }
+    }
+}
+
 /// `y = out_gate ⊙ ((in_gate ⊙ u) ∗ k)` for contiguous `y`.
 pub(super) fn convolve<T: HalfSample>(
     device: &CudaDevice,
     recipe: &LongRecipe,
     inputs: &Inputs<'_, T>,
     spectrum: &HalfSpectrum,
+    workspace: &mut Workspace,
     y: &mut CudaSlice<T>,
 ) -> Result<()> {
     let rows = &inputs.u;
@@ -64,15 +97,7 @@ pub(super) fn convolve<T: HalfSample>(
     }
     let tables = tables_on(device, recipe)?;
     let stream = device.cuda_stream();
-    let in_group = recipe.rows_in_group().min(rows.batch * rows.channels);
-    // SAFETY: the passes of a group write what the later ones read.
-    let (mut workspace, mut sums, mut scales) = unsafe {
-        (
-            device.alloc::<u32>(in_group * recipe.size)?,
-            device.alloc::<f64>(in_group * PARTS)?,
-            device.alloc::<f32>(in_group)?,
-        )
-    };
+    let in_group = workspace.rows;
     let items = (MOST_ROWS / rows.channels).min(rows.batch);
     for first in (0..rows.batch).step_by(items) {
         let count = items.min(rows.batch - first);
@@ -92,9 +117,9 @@ pub(super) fn convolve<T: HalfSample>(
         let (words, _words) = spectrum.words.device_ptr(&stream);
         let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);
         let (tables, _tables) = tables.device_ptr(&stream);
-        let (workspace, _workspace) = workspace.device_ptr_mut(&stream);
-        let (sums, _sums) = sums.device_ptr_mut(&stream);
-        let (scales, _scales) = scales.device_ptr_mut(&stream);
+        let (points, _points) = workspace.points.device_ptr_mut(&stream);
+        let (sums, _sums) = workspace.sums.device_ptr_mut(&stream);
+        let (scales, _scales) = workspace.scales.device_ptr_mut(&stream);
 
         let bytes = size_of::<T>();
         let vectors = (length * bytes).is_multiple_of(16)
@@ -137,7 +162,7 @@ pub(super) fn convolve<T: HalfSample>(
                     vectors: i32::from(vectors),
                     accumulate: 0,
                 },
-                workspace,
+                workspace: points,
                 sums,
                 scales,
                 first: first as i32,

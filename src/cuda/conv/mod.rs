@@ -14,12 +14,11 @@ mod sequences;
 mod spectrum;
 mod tables;
 
-use super::device::Limits;
+use super::device::{uninitialized, Limits};
 use crate::conv::on_gpu::{Kernel, Sequences, View};
 use crate::conv::{Arrangement, LagWindow, Recent};
 use crate::Error;
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr};
 use candle_core::cuda_backend::CudaDType;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage};
 use full_rows::{Direction, FullRecipe};
@@ -76,7 +75,7 @@ fn half_forward<T: HalfSample + CudaDType>(
         };
     };
     // SAFETY: the convolution writes every sample.
-    let mut y = unsafe { uninitialized::<T>(device, inputs.u.count())? };
+    let mut y = unsafe { uninitialized::<T>(device, inputs.u.count(), "the output")? };
     if inputs.u.count() > 0 {
         let recipe = recipe.for_window(&kernel.window(inputs.u.length));
         let spectrum = kernel.half_spectrum(device, &recipe)?;
@@ -92,11 +91,12 @@ fn long_forward<T: HalfSample + CudaDType>(
     kernel: Kernel<'_>,
 ) -> Result<CudaStorage> {
     // SAFETY: the convolution writes every sample.
-    let mut y = unsafe { uninitialized::<T>(device, inputs.u.count())? };
+    let mut y = unsafe { uninitialized::<T>(device, inputs.u.count(), "the output")? };
     if inputs.u.count() > 0 {
         let recipe = recipe.for_window(&kernel.window(inputs.u.length));
+        let mut workspace = long_rows::Workspace::new(device, &recipe, inputs)?;
         let spectrum = kernel.long_spectrum(device, &recipe)?;
-        long_rows::convolve(device, &recipe, inputs, &spectrum, &mut y)?;
+        long_rows::convolve(device, &recipe, inputs, &spectrum, &mut workspace, &mut y)?;
     }
     Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
 }
@@ -105,7 +105,7 @@ fn full_forward(sequences: Sequences<'_>, kernel: Kernel<'_>) -> Result<CudaStor
     let device = sequences.storage().device();
     let inputs = sequences.inputs::<f32>()?;
     // SAFETY: the convolution writes every sample.
-    let mut y = unsafe { uninitialized::<f32>(device, inputs.u.count())? };
+    let mut y = unsafe { uninitialized::<f32>(device, inputs.u.count(), "the output")? };
     if inputs.u.count() > 0 {
         let direction = Direction::Convolution;
         match full_recipe(device, inputs.u.length)? {
@@ -116,10 +116,19 @@ fn full_forward(sequences: Sequences<'_>, kernel: Kernel<'_>) -> Result<CudaStor
                 full_rows::apply(device, &recipe, &inputs, &spectrum, direction, &mut y)?;
             }
             Full::InPasses(recipe) => {
+                let mut workspace = long_full_rows::workspace(device, &recipe, &inputs)?;
                 let spectrum = kernel.full_spectrum(recipe.size, |taps, window| {
                     long_full_rows::spectrum(device, &recipe, taps, window)
                 })?;
-                long_full_rows::apply(device, &recipe, &inputs, &spectrum, direction, &mut y)?;
+                long_full_rows::apply(
+                    device,
+                    &recipe,
+                    &inputs,
+                    &spectrum,
+                    direction,
+                    &mut workspace,
+                    &mut y,
+                )?;
             }
         }
     }
@@ -174,15 +183,6 @@ fn by_way_of_f32(sequences: Sequences<'_>, kernel: Kernel<'_>) -> Result<CudaSto
         }
     };
     y.to_dtype(&Layout::contiguous(sequences.shape()?), dtype)
-}
-
-/// Memory for `count` samples, or for one where there are none: the driver has no empty memory.
-///
-/// # Safety
-/// The memory holds anything until it is written.
-unsafe fn uninitialized<T: DeviceRepr>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
-    // SAFETY: passed on to the caller.
-    unsafe { device.alloc::<T>(count.max(1)) }
 }
 
 impl<'a> Sequences<'a> {

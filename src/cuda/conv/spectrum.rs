@@ -6,7 +6,7 @@ use super::long_full_rows::transform_taps;
 use super::long_rows::recipe::{LongRecipe, LAST_POINTS};
 use super::recipe::{Form, HalfRecipe};
 use crate::conv::LagWindow;
-use crate::cuda::device::load_with_shared_memory;
+use crate::cuda::device::{load_with_shared_memory, uninitialized};
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
@@ -29,6 +29,9 @@ pub(crate) struct HalfSpectrum {
 pub(crate) struct FullSpectrum {
     pub(super) values: CudaSlice<f32>,
 }
+
+/// What the memory of this module is for.
+pub(super) const SPECTRA: &str = "the spectra of the kernels";
 
 /// Taps `(channel, tap)` on the device.
 #[derive(Clone, Copy)]
@@ -111,8 +114,8 @@ pub(super) fn half(
     // SAFETY: the kernel writes every word and every scale before anything reads them.
     let (mut words, mut unscale) = unsafe {
         (
-            device.alloc::<u32>(taps.channels.saturating_mul(recipe.size).max(1))?,
-            device.alloc::<f32>(taps.channels.max(1))?,
+            uninitialized::<u32>(device, taps.channels.saturating_mul(recipe.size), SPECTRA)?,
+            uninitialized::<f32>(device, taps.channels, SPECTRA)?,
         )
     };
     if taps.channels > 0 {
@@ -170,9 +173,9 @@ pub(super) fn long(
     // values of a group before they make words of them.
     let (mut words, mut unscale, mut values) = unsafe {
         (
-            device.alloc::<u32>(channels.saturating_mul(recipe.size).max(1))?,
-            device.alloc::<f32>(channels.max(1))?,
-            device.alloc::<f32>((2 * in_group * full.size).max(1))?,
+            uninitialized::<u32>(device, channels.saturating_mul(recipe.size), SPECTRA)?,
+            uninitialized::<f32>(device, channels, SPECTRA)?,
+            uninitialized::<f32>(device, 2 * in_group * full.size, SPECTRA)?,
         )
     };
     let stream = device.cuda_stream();
@@ -245,9 +248,9 @@ pub(super) fn full(
         recipe.threads(),
         recipe.shared_bytes(),
     )?;
+    let count = taps.channels.saturating_mul(2 * recipe.size);
     // SAFETY: the kernel writes every value before anything reads them.
-    let mut values =
-        unsafe { device.alloc::<f32>(taps.channels.saturating_mul(2 * recipe.size).max(1))? };
+    let mut values = unsafe { uninitialized::<f32>(device, count, SPECTRA)? };
     if taps.channels > 0 {
         let stream = device.cuda_stream();
         let (arguments, _taps) = tap_arguments(&stream, taps, window, Form::RightAngle)?;
