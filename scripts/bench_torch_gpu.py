@@ -142,6 +142,17 @@ def run(case, rate):
             square_want += want.square().sum().item()
     del y
 
+    def peak(call):
+        """The most memory at once beside what there was before."""
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+
+    peak_bytes = peak(lambda: compute(inputs[0], prepared))
+    unprepared_peak_bytes = peak(lambda: compute(inputs[0], torch.fft.rfft(k, n=size)))
     ms, launched, graph = time(sets, lambda i: compute(inputs[i], prepared))
     unprepared, _, _ = time(sets, lambda i: compute(inputs[i], torch.fft.rfft(k, n=size)))
     return dict(
@@ -151,6 +162,8 @@ def run(case, rate):
         graph=graph,
         floor_ms=each / rate * 1e3,
         prepare_ms=unprepared - ms,
+        peak_bytes=peak_bytes,
+        unprepared_peak_bytes=unprepared_peak_bytes,
         relative_error=math.sqrt(square / square_want),
     )
 

@@ -197,6 +197,8 @@ impl Case {
         let prepared = plan.prepare(&k)?;
         let relative_error = self.error(&inputs[0], &prepared, &kernels)?;
 
+        let peak_bytes = gpu.peak_bytes(&|index| inputs[index].prepared(&prepared))?;
+        let unprepared_peak_bytes = gpu.peak_bytes(&|index| inputs[index].unprepared(&plan, &k))?;
         let timing = gpu.time(sets, &|index| inputs[index].prepared(&prepared))?;
         let unprepared = gpu.time(sets, &|index| inputs[index].unprepared(&plan, &k))?;
         let floor_ms = self.bytes() as f64 / rate * 1e3;
@@ -213,6 +215,8 @@ impl Case {
             graph: timing.graph,
             floor_ms,
             prepare_ms: Some(unprepared.ms - timing.ms),
+            peak_bytes: Some(peak_bytes),
+            unprepared_peak_bytes: Some(unprepared_peak_bytes),
             relative_error,
         })
     }

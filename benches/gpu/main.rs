@@ -25,12 +25,26 @@ use measure::Gpu;
 use report::{Report, Row};
 use std::path::{Path, PathBuf};
 
+const LENGTHS: [usize; 10] = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768];
+const LONG: [usize; 7] = [
+    1 << 16,
+    1 << 17,
+    1 << 18,
+    1 << 19,
+    1_000_000,
+    1 << 21,
+    1 << 22,
+];
+
 #[derive(Parser)]
 #[command(about = "Times and errors of the long convolution on a GPU")]
 struct Arguments {
     /// Sequence lengths
-    #[arg(long, value_delimiter = ',', default_values_t = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768])]
+    #[arg(long, value_delimiter = ',', default_values_t = LENGTHS)]
     lengths: Vec<usize>,
+    /// Also rows that take several passes: 65536 to 4194304 samples
+    #[arg(long)]
+    long: bool,
     /// f32, f16, bf16
     #[arg(long, value_delimiter = ',', default_values_t = ["bf16".to_string(), "f16".into(), "f32".into()], value_parser = dtype_name)]
     dtypes: Vec<String>,
@@ -92,7 +106,9 @@ impl Arguments {
         for &(batch, channels, cached) in &sizes {
             for name in &self.dtypes {
                 for &way in &self.ways {
-                    cases.extend(self.lengths.iter().map(|&length| Case {
+                    let long = LONG.iter().filter(|_| self.long);
+                    let lengths = self.lengths.iter().chain(long);
+                    cases.extend(lengths.map(|&length| Case {
                         dtype: match name.as_str() {
                             "f32" => DType::F32,
                             "f16" => DType::F16,

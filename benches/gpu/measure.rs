@@ -58,17 +58,49 @@ impl Gpu {
 
     /// Memory that is freed stays with the program: to map it again would be measured.
     fn keep_freed_memory(&self) -> Result<()> {
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        self.set_pool_attribute(attribute, u64::MAX)
+    }
+
+    /// Where the device's memory comes from.
+    fn pool(&self) -> Result<sys::CUmemoryPool> {
         let device = self.stream.context().cu_device();
         let mut pool = std::ptr::null_mut();
-        let mut threshold = u64::MAX;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        // SAFETY: the context of the device is current (the stream was made in it); the pool is the
-        // device's own, and the attribute is a u64 that is read during the call.
+        // SAFETY: the context of the device is current (the stream was made in it).
+        unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, device).result()? };
+        Ok(pool)
+    }
+
+    fn set_pool_attribute(&self, attribute: sys::CUmemPool_attribute, mut to: u64) -> Result<()> {
+        // SAFETY: the pool is the device's own; the attribute is a u64, read during the call.
         unsafe {
-            sys::cuDeviceGetDefaultMemPool(&mut pool, device).result()?;
-            sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result()?;
+            sys::cuMemPoolSetAttribute(self.pool()?, attribute, (&raw mut to).cast()).result()?;
         }
         Ok(())
+    }
+
+    fn pool_attribute(&self, attribute: sys::CUmemPool_attribute) -> Result<u64> {
+        let mut value = 0u64;
+        // SAFETY: the pool is the device's own; the attribute is a u64.
+        unsafe {
+            sys::cuMemPoolGetAttribute(self.pool()?, attribute, (&raw mut value).cast())
+                .result()?;
+        }
+        Ok(value)
+    }
+
+    /// The most memory that a call has at once beside its inputs: output, workspace, spectra.
+    pub fn peak_bytes(&self, call: Call<'_>) -> Result<u64> {
+        use sys::CUmemPool_attribute as Attribute;
+        self.cuda.synchronize()?;
+        let before = self.pool_attribute(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+        // To set it to zero makes it what is used now.
+        self.set_pool_attribute(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0)?;
+        let output = call(0)?;
+        self.cuda.synchronize()?;
+        let peak = self.pool_attribute(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)?;
+        drop(output);
+        Ok(peak.saturating_sub(before))
     }
 
     pub fn device(&self) -> &Device {
@@ -82,13 +114,8 @@ impl Gpu {
     pub fn free_bytes(&self) -> Result<usize> {
         self.cuda.synchronize()?;
         // What earlier cases freed is kept, and counts as used: give it back first.
-        let device = self.stream.context().cu_device();
-        let mut pool = std::ptr::null_mut();
-        // SAFETY: as in `keep_freed_memory`; only memory that nothing uses is given back.
-        unsafe {
-            sys::cuDeviceGetDefaultMemPool(&mut pool, device).result()?;
-            sys::cuMemPoolTrimTo(pool, 0).result()?;
-        }
+        // SAFETY: the pool is the device's own; only memory that nothing uses is given back.
+        unsafe { sys::cuMemPoolTrimTo(self.pool()?, 0).result()? };
         Ok(self.stream.context().mem_get_info()?.0)
     }
 

@@ -34,6 +34,12 @@ pub struct Row {
     pub floor_ms: f64,
     /// What a call takes more when its kernel is not prepared.
     pub prepare_ms: Option<f64>,
+    /// The most memory that a call has at once beside its inputs (and its prepared kernel).
+    #[serde(default)]
+    pub peak_bytes: Option<u64>,
+    /// The same of a call whose kernel is not prepared.
+    #[serde(default)]
+    pub unprepared_peak_bytes: Option<u64>,
     /// ‖got − want‖ / ‖want‖ of sampled rows, want in float64.
     pub relative_error: f64,
 }
@@ -82,10 +88,10 @@ impl Row {
     /// The heading of the table whose lines [`Row::line`] makes.
     pub fn heading(against: Option<&Report>) -> String {
         let mut line = String::from(
-            "| dtype way | B x H x L | ms | launched | floor | of copy rate | prepare | of call | error |",
+            "| dtype way | B x H x L | ms | launched | floor | of copy rate | prepare | of call | MiB | not prepared | error |",
         );
         if let Some(against) = against {
-            line += &format!(" {} ms | its error | faster |", against.program);
+            line += &format!(" {} ms | its MiB | its error | faster |", against.program);
         }
         let columns = line.matches('|').count() - 1;
         line + "\n|" + &"---|".repeat(columns)
@@ -124,16 +130,25 @@ impl Row {
             ),
             None => " | | ".to_string(),
         };
+        for bytes in [self.peak_bytes, self.unprepared_peak_bytes] {
+            line += &match bytes {
+                Some(bytes) => format!(" | {}", bytes.div_ceil(1 << 20)),
+                None => " | ".to_string(),
+            };
+        }
         line += &format!(" | {:.2e} |", self.relative_error);
         if let Some(against) = against {
             line += &match against.same_case(self) {
                 Some(other) => format!(
-                    " {} | {:.2e} | {:.1} x |",
+                    " {} | {} | {:.2e} | {:.1} x |",
                     number(other.ms),
+                    other
+                        .peak_bytes
+                        .map_or(String::new(), |bytes| bytes.div_ceil(1 << 20).to_string()),
                     other.relative_error,
                     other.ms / self.ms
                 ),
-                None => " | | |".to_string(),
+                None => " | | | |".to_string(),
             };
         }
         line

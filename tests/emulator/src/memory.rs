@@ -2,10 +2,14 @@
 
 use std::alloc::{alloc, dealloc, Layout};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// Allocations by their first address.
 static ALLOCATIONS: RwLock<BTreeMap<u64, usize>> = RwLock::new(BTreeMap::new());
+
+/// The most bytes that were allocated at once.
+static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 
 /// As the driver aligns its allocations.
 const ALIGNMENT: usize = 256;
@@ -30,6 +34,7 @@ pub fn allocate(bytes: usize) -> Option<u64> {
     unsafe { start.write_bytes(UNWRITTEN, bytes.max(1)) };
     let mut allocations = ALLOCATIONS.write().unwrap_or_else(PoisonError::into_inner);
     allocations.insert(start as u64, bytes);
+    HIGHEST.fetch_max(allocations.values().sum(), Ordering::Relaxed);
     Some(start as u64)
 }
 
@@ -55,4 +60,14 @@ pub fn containing(address: u64) -> Option<(u64, usize)> {
 pub fn in_use() -> usize {
     let allocations = ALLOCATIONS.read().unwrap_or_else(PoisonError::into_inner);
     allocations.values().sum()
+}
+
+/// The most bytes that were allocated at once since [`begin_again`].
+pub fn highest() -> usize {
+    HIGHEST.load(Ordering::Relaxed)
+}
+
+/// Starts to count from what is allocated now.
+pub fn begin_again() {
+    HIGHEST.store(in_use(), Ordering::Relaxed);
 }

@@ -1,12 +1,18 @@
 //! Contexts, streams, events and graphs, of which there is nothing but numbers.
 
-use super::status::{failure, Status, NOT_SUPPORTED, SUCCESS};
+use super::status::{failure, Status, INVALID_VALUE, NOT_SUPPORTED, SUCCESS};
 use super::Handle;
+use std::collections::BTreeMap;
 use std::ffi::{c_int, c_uint};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// The one context.
 const CONTEXT: usize = 0x10;
+
+/// When each event was recorded.
+static RECORDED: Mutex<BTreeMap<usize, Instant>> = Mutex::new(BTreeMap::new());
 
 static NEXT: AtomicUsize = AtomicUsize::new(0x1000);
 
@@ -40,7 +46,6 @@ functions! { failure();
     cuStreamSynchronize(Handle);
     cuStreamWaitEvent(Handle, Handle, c_uint);
     cuEventDestroy_v2(Handle);
-    cuEventRecord(Handle, Handle);
     cuEventSynchronize(Handle);
     cuEventQuery(Handle);
 }
@@ -52,8 +57,6 @@ functions! { NOT_SUPPORTED;
     cuGraphLaunch(Handle, Handle);
     cuStreamBeginCapture_v2(Handle, c_int);
     cuStreamEndCapture(Handle, *mut Handle);
-    cuEventElapsedTime(*mut f32, Handle, Handle);
-    cuEventElapsedTime_v2(*mut f32, Handle, Handle);
 }
 
 #[no_mangle]
@@ -87,4 +90,37 @@ pub unsafe extern "C" fn cuStreamIsCapturing(_: Handle, capturing: *mut c_int) -
     // SAFETY: the driver's contract.
     unsafe { *capturing = 0 };
     SUCCESS
+}
+
+#[no_mangle]
+pub extern "C" fn cuEventRecord(event: Handle, _: Handle) -> Status {
+    let mut recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
+    recorded.insert(event as usize, Instant::now());
+    failure()
+}
+
+/// Time of the host: what the emulator takes.
+#[no_mangle]
+pub unsafe extern "C" fn cuEventElapsedTime_v2(
+    milliseconds: *mut f32,
+    start: Handle,
+    end: Handle,
+) -> Status {
+    let recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
+    let [Some(start), Some(end)] = [start, end].map(|event| recorded.get(&(event as usize))) else {
+        return INVALID_VALUE;
+    };
+    // SAFETY: the driver's contract.
+    unsafe { *milliseconds = end.saturating_duration_since(*start).as_secs_f32() * 1e3 };
+    failure()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn cuEventElapsedTime(
+    milliseconds: *mut f32,
+    start: Handle,
+    end: Handle,
+) -> Status {
+    // SAFETY: the driver's contract.
+    unsafe { cuEventElapsedTime_v2(milliseconds, start, end) }
 }

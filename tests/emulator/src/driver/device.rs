@@ -85,7 +85,8 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(
         10 => 32,
         12 => 65536,
         16 => setting("CUDA_EMULATOR_MULTIPROCESSORS", 132),
-        // Threads of a multiprocessor, compute capability, shared memory of a multiprocessor.
+        // Bytes of the L2, threads of a multiprocessor, compute capability, shared memory of a multiprocessor.
+        38 => 50 << 20,
         39 => 2048,
         75 => compute_capability() / 10,
         76 => compute_capability() % 10,

@@ -2,9 +2,9 @@
 
 use super::device::memory_bytes;
 use super::status::{failure, Status, INVALID_VALUE, OUT_OF_MEMORY, SUCCESS};
-use super::Handle;
+use super::{new_handle, Handle};
 use crate::memory;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 
 #[no_mangle]
 pub unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> Status {
@@ -132,6 +132,45 @@ pub extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, _: Handle) -
     }
     // SAFETY: the bytes are in an allocation.
     unsafe { std::ptr::write_bytes(to as *mut u8, value, bytes) };
+    failure()
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn cuDeviceGetDefaultMemPool(pool: *mut Handle, _: c_int) -> Status {
+    // SAFETY: the driver's contract.
+    unsafe { new_handle(pool) }
+}
+
+#[no_mangle]
+pub extern "C" fn cuMemPoolTrimTo(_: Handle, _: usize) -> Status {
+    failure()
+}
+
+/// Of `CUmemPool_attribute`: bytes in use, and the most of them.
+const USED_NOW: c_int = 7;
+const USED_AT_MOST: c_int = 8;
+
+#[no_mangle]
+pub unsafe extern "C" fn cuMemPoolGetAttribute(
+    _: Handle,
+    attribute: c_int,
+    value: *mut c_void,
+) -> Status {
+    let bytes = match attribute {
+        USED_NOW => memory::in_use(),
+        USED_AT_MOST => memory::highest(),
+        _ => return INVALID_VALUE,
+    };
+    // SAFETY: the driver's contract: these attributes have 64 bits.
+    unsafe { *value.cast::<u64>() = bytes as u64 };
+    failure()
+}
+
+#[no_mangle]
+pub extern "C" fn cuMemPoolSetAttribute(_: Handle, attribute: c_int, _: *mut c_void) -> Status {
+    if attribute == USED_AT_MOST {
+        memory::begin_again();
+    }
     failure()
 }
 

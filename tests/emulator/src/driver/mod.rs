@@ -1,5 +1,5 @@
 //! The functions of the driver that cudarc and candle link to. All is done when a call returns:
-//! streams and events are numbers without meaning.
+//! streams are numbers without meaning, and events know when they were recorded.
 //!
 //! The signatures are those of `cuda.h`; a program that passes other than what they say breaks
 //! here as it would break a driver.
