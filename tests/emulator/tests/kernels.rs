@@ -137,6 +137,21 @@ fn races_are_seen() {
 }
 
 #[test]
+fn neighbouring_bytes_do_not_race() {
+    let watched = Launch {
+        watch_races: true,
+        ..launch(1, 32)
+    };
+    let body = "mov.u32 %r4, dynamic; add.u32 %r5, %r4, %r0; mov.u16 %h1, 1; mov.u16 %h2, 2;\n\
+         st.shared.u8 [%r5], %h1; st.shared.u8 [%r5], %h2; st.global.u32 [%rd1], %r0;";
+    assert!(output(&kernel("", body), watched, 32).is_ok());
+    // The second time at the neighbour's place.
+    let racing = kernel("", &body.replace("[%r5], %h2", "[%r5+1], %h2"));
+    let message = output(&racing, watched, 32).unwrap_err();
+    assert!(message.contains("raced"), "{message}");
+}
+
+#[test]
 fn a_barrier_that_some_never_reach() {
     let text = kernel(
         "",

@@ -228,6 +228,22 @@ pub struct Code {
     pub local_bytes: usize,
 }
 
+impl Code {
+    /// Bytes of the smallest access that may be one of shared memory, at most two.
+    pub fn smallest_access(&self) -> usize {
+        let single = |instruction: &Instruction| match &instruction.operation {
+            Operation::Load { address, bytes, .. } | Operation::Store { address, bytes, .. } => {
+                *bytes == 1 && matches!(address.space, Space::Shared | Space::Generic)
+            }
+            _ => false,
+        };
+        match self.instructions.iter().any(single) {
+            true => 1,
+            false => 2,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Special {
     Thread(usize),

@@ -61,7 +61,8 @@ pub fn run(kernel: &Kernel, launch: &Launch, parameters: &[u8]) -> Result<(), St
                 let mut blocks: Vec<Block> =
                     (0..count).map(|_| Block::new(kernel, launch)).collect();
                 let mut races = launch.watch_races.then(|| {
-                    Races::new(blocks.len(), blocks[0].warps.len(), blocks[0].shared.len())
+                    let (warps, bytes) = (blocks[0].warps.len(), blocks[0].shared.len());
+                    Races::new(blocks.len(), warps, bytes, kernel.code.smallest_access())
                 });
                 while !failed.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);

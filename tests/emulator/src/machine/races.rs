@@ -6,9 +6,6 @@
 //! goes on. An access at another warp's clock that the present warp does not know of is
 //! unordered. Threads of one warp are ordered by the barriers of the warp alone.
 
-/// Bytes that are watched together.
-const GRAIN: usize = 2;
-
 /// Who made an access within a warp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -37,6 +34,8 @@ struct Reads {
 }
 
 pub struct Races {
+    /// Bytes that are watched together: no more than the smallest access has.
+    grain: usize,
     warps: usize,
     clocks: Vec<Vec<u32>>,
     /// Barriers of each warp that its threads have passed.
@@ -55,11 +54,12 @@ pub struct Access {
 }
 
 impl Races {
-    /// For a cluster of blocks with so much shared memory each.
-    pub fn new(blocks: usize, warps_of_block: usize, shared_bytes: usize) -> Self {
+    /// For a cluster of blocks with so much shared memory each, accessed by at least `grain` bytes.
+    pub fn new(blocks: usize, warps_of_block: usize, shared_bytes: usize, grain: usize) -> Self {
         let warps = blocks * warps_of_block;
-        let grains = shared_bytes.div_ceil(GRAIN);
+        let grains = shared_bytes.div_ceil(grain);
         let mut races = Self {
+            grain,
             warps,
             clocks: Vec::new(),
             phases: vec![0; warps],
@@ -131,8 +131,8 @@ impl Races {
         bytes: usize,
         access: Access,
     ) -> Option<usize> {
-        let first = offset / GRAIN;
-        let last = (offset + bytes.max(1) - 1) / GRAIN;
+        let first = offset / self.grain;
+        let last = (offset + bytes.max(1) - 1) / self.grain;
         let mut conflict = None;
         for grain in first..=last {
             conflict = conflict.or(self.grain(block, grain, access));
