@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_flashfftconv::models::hyena_dna::{
     variables_from_files, Config, HyenaDna, HyenaDnaForSequenceClassification, Pooling,
 };
-use candle_nn::VarBuilder;
+use candle_nn::{VarBuilder, VarMap};
 use common::{data_dir, golden, random_tensor, to_f64};
 use std::collections::HashMap;
 
@@ -17,12 +17,12 @@ fn tiny_b() -> Config {
     Config::from_file(data_dir().join("hyenadna_tiny_b.config_hf.json")).unwrap()
 }
 
-fn ids() -> Tensor {
-    golden("hyenadna_tiny_b.io")["input_ids"].clone()
+fn ids(device: &Device) -> Result<Tensor> {
+    golden("hyenadna_tiny_b.io")["input_ids"].to_device(device)
 }
 
-fn load(config: Config, tensors: HashMap<String, Tensor>) -> Result<HyenaDna> {
-    HyenaDna::from_tensors(config, tensors, DType::F32, &CPU)
+fn load(config: Config, tensors: HashMap<String, Tensor>, device: &Device) -> Result<HyenaDna> {
+    HyenaDna::from_tensors(config, tensors, DType::F32, device)
 }
 
 /// The tensors of a file with other names.
@@ -33,9 +33,13 @@ fn renamed(file: &str, rename: impl Fn(&str) -> String) -> HashMap<String, Tenso
         .collect()
 }
 
-#[test]
-fn takes_every_layout_of_names() -> Result<()> {
-    let want = to_f64(&load(tiny_b(), golden("hyenadna_tiny_b.hf"))?.forward(&ids())?);
+twin!(
+    takes_every_layout_of_names,
+    super::takes_every_layout_of_names
+);
+fn takes_every_layout_of_names(device: &Device) -> Result<()> {
+    let want =
+        to_f64(&load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?.forward(&ids(device)?)?);
     let layouts: [&dyn Fn(&str) -> String; 4] = [
         // A backbone saved alone, with the head beside it.
         &|name| name.replace("hyena.", ""),
@@ -48,47 +52,57 @@ fn takes_every_layout_of_names() -> Result<()> {
         &|name| format!("module.{name}"),
     ];
     for layout in layouts {
-        let model = load(tiny_b(), renamed("hyenadna_tiny_b.hf", layout))?;
-        assert_eq!(to_f64(&model.forward(&ids())?), want);
+        let model = load(tiny_b(), renamed("hyenadna_tiny_b.hf", layout), device)?;
+        assert_eq!(to_f64(&model.forward(&ids(device)?)?), want);
     }
     Ok(())
 }
 
-#[test]
-fn a_builder_finds_either_layout() -> Result<()> {
+twin!(
+    a_builder_finds_either_layout,
+    super::a_builder_finds_either_layout
+);
+fn a_builder_finds_either_layout(device: &Device) -> Result<()> {
     for (file, config) in [
         ("hyenadna_tiny_a.hf", "hyenadna_tiny_a.config_hf"),
         ("hyenadna_tiny_a.orig", "hyenadna_tiny_a.config_orig"),
     ] {
         let config = Config::from_file(data_dir().join(format!("{config}.json")))?;
-        let ids = golden("hyenadna_tiny_a.io")["input_ids"].clone();
-        let want = to_f64(&load(config.clone(), golden(file))?.forward(&ids)?);
-        let vb = VarBuilder::from_tensors(golden(file), DType::F32, &CPU);
+        let ids = golden("hyenadna_tiny_a.io")["input_ids"].to_device(device)?;
+        let want = to_f64(&load(config.clone(), golden(file), device)?.forward(&ids)?);
+        let vb = VarBuilder::from_tensors(golden(file), DType::F32, device);
         assert_eq!(
             to_f64(&HyenaDna::new(config.clone(), vb)?.forward(&ids)?),
             want
         );
         let bytes = std::fs::read(data_dir().join(format!("{file}.safetensors")))?;
-        let vb = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &CPU)?;
+        let vb = VarBuilder::from_buffered_safetensors(bytes, DType::F32, device)?;
         assert_eq!(to_f64(&HyenaDna::new(config, vb)?.forward(&ids)?), want);
     }
     Ok(())
 }
 
-#[test]
-fn ignores_metrics_and_takes_tables_by_formula() -> Result<()> {
-    let want = to_f64(&load(tiny_b(), golden("hyenadna_tiny_b.hf"))?.forward(&ids())?);
+twin!(
+    ignores_metrics_and_takes_tables_by_formula,
+    super::ignores_metrics_and_takes_tables_by_formula
+);
+fn ignores_metrics_and_takes_tables_by_formula(device: &Device) -> Result<()> {
+    let want =
+        to_f64(&load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?.forward(&ids(device)?)?);
     let mut tensors = golden("hyenadna_tiny_b.hf");
-    let metric = Tensor::new(1f32, &CPU)?;
+    let metric = Tensor::new(1f32, device)?;
     tensors.insert("train_torchmetrics.num_tokens.count".to_string(), metric);
     tensors.retain(|name, _| !name.contains("pos_emb") && !name.ends_with("deltas"));
-    let got = to_f64(&load(tiny_b(), tensors)?.forward(&ids())?);
+    let got = to_f64(&load(tiny_b(), tensors, device)?.forward(&ids(device)?)?);
     common::assert_close_slices(&got, &want, 1e-5, "logits");
     Ok(())
 }
 
-#[test]
-fn weights_spread_over_files_come_together() -> Result<()> {
+twin!(
+    weights_spread_over_files_come_together,
+    super::weights_spread_over_files_come_together
+);
+fn weights_spread_over_files_come_together(device: &Device) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (mut first, mut second) = (HashMap::new(), HashMap::new());
     for (name, tensor) in golden("hyenadna_tiny_b.hf") {
@@ -105,17 +119,21 @@ fn weights_spread_over_files_come_together() -> Result<()> {
     ];
     candle_core::safetensors::save(&first, &paths[0])?;
     candle_core::safetensors::save(&second, &paths[1])?;
-    let want = to_f64(&load(tiny_b(), golden("hyenadna_tiny_b.hf"))?.forward(&ids())?);
-    let model = HyenaDna::from_files(tiny_b(), &paths, DType::F32, &CPU)?;
-    assert_eq!(to_f64(&model.forward(&ids())?), want);
+    let want =
+        to_f64(&load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?.forward(&ids(device)?)?);
+    let model = HyenaDna::from_files(tiny_b(), &paths, DType::F32, device)?;
+    assert_eq!(to_f64(&model.forward(&ids(device)?)?), want);
     let twice = [&paths[0], &paths[0], &paths[1]];
-    let error = HyenaDna::from_files(tiny_b(), &twice, DType::F32, &CPU).unwrap_err();
+    let error = HyenaDna::from_files(tiny_b(), &twice, DType::F32, device).unwrap_err();
     assert!(error.to_string().contains("in different files"), "{error}");
     Ok(())
 }
 
-#[test]
-fn lightning_checkpoints_are_read() -> Result<()> {
+twin!(
+    lightning_checkpoints_are_read,
+    super::lightning_checkpoints_are_read
+);
+fn lightning_checkpoints_are_read(device: &Device) -> Result<()> {
     use checkpoint_writer::{ordered_dict, text, Checkpoint, Py};
     let config = Config::from_file(data_dir().join("hyenadna_tiny_a.config_orig.json"))?;
     let mut checkpoint = Checkpoint::default();
@@ -130,9 +148,9 @@ fn lightning_checkpoints_are_read() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("weights.ckpt");
     std::fs::write(&path, saved)?;
-    let model = HyenaDna::from_files(config, &[path], DType::F32, &CPU)?;
+    let model = HyenaDna::from_files(config, &[path], DType::F32, device)?;
     let io = golden("hyenadna_tiny_a.io");
-    let logits = model.forward(&io["input_ids"])?;
+    let logits = model.forward(&io["input_ids"].to_device(device)?)?;
     common::assert_close(&logits, &io["logits_f64"], 1e-5, "logits");
     Ok(())
 }
@@ -142,7 +160,7 @@ fn errors_name_the_parameter_and_say_expected_and_got() {
     let refused = |change: &dyn Fn(&mut HashMap<String, Tensor>)| {
         let mut tensors = golden("hyenadna_tiny_b.hf");
         change(&mut tensors);
-        load(tiny_b(), tensors).unwrap_err().to_string()
+        load(tiny_b(), tensors, &CPU).unwrap_err().to_string()
     };
     let norm = "hyena.backbone.layers.0.norm1.weight";
     let error = refused(&|t| drop(t.remove(norm)));
@@ -181,6 +199,7 @@ fn errors_name_the_parameter_and_say_expected_and_got() {
             ..tiny_b()
         },
         HashMap::new(),
+        &CPU,
     )
     .unwrap_err();
     assert!(error.to_string().contains("n_layer"), "{error}");
@@ -188,56 +207,76 @@ fn errors_name_the_parameter_and_say_expected_and_got() {
     assert!(missing.to_string().contains("no such file"), "{missing}");
 }
 
-#[test]
-fn ids_are_checked() -> Result<()> {
-    let model = load(tiny_b(), golden("hyenadna_tiny_b.hf"))?;
-    let want = to_f64(&model.forward(&ids())?);
+twin!(ids_are_checked, super::ids_are_checked);
+fn ids_are_checked(device: &Device) -> Result<()> {
+    let model = load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?;
+    let want = to_f64(&model.forward(&ids(device)?)?);
     for dtype in [DType::U8, DType::U32] {
-        assert_eq!(to_f64(&model.forward(&ids().to_dtype(dtype)?)?), want);
+        assert_eq!(
+            to_f64(&model.forward(&ids(device)?.to_dtype(dtype)?)?),
+            want
+        );
     }
-    assert!(model.forward(&Tensor::new(&[[16u32]], &CPU)?).is_err());
+    assert!(model.forward(&Tensor::new(&[[16u32]], device)?).is_err());
     assert!(model
-        .forward(&Tensor::zeros((1, 257), DType::U32, &CPU)?)
+        .forward(&Tensor::zeros((1, 257), DType::U32, device)?)
         .is_err());
     for shape in [(0, 5), (2, 0)] {
-        let empty = Tensor::zeros(shape, DType::U32, &CPU)?;
+        let empty = Tensor::zeros(shape, DType::U32, device)?;
         assert_eq!(model.forward(&empty)?.dims(), &[shape.0, shape.1, 16]);
     }
     assert!(model
-        .next_token_logits(&Tensor::zeros((1, 0), DType::U32, &CPU)?)
+        .next_token_logits(&Tensor::zeros((1, 0), DType::U32, device)?)
         .is_err());
     Ok(())
 }
 
-#[test]
-fn the_next_token_comes_after_the_last() -> Result<()> {
-    let model = load(tiny_b(), golden("hyenadna_tiny_b.hf"))?;
-    let all = model.forward(&ids())?.narrow(1, 255, 1)?.squeeze(1)?;
-    common::assert_close(&model.next_token_logits(&ids())?, &all, 1e-5, "next token");
-    let hidden = model.hidden_states(&ids())?;
+twin!(
+    the_next_token_comes_after_the_last,
+    super::the_next_token_comes_after_the_last
+);
+fn the_next_token_comes_after_the_last(device: &Device) -> Result<()> {
+    let model = load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?;
+    let all = model
+        .forward(&ids(device)?)?
+        .narrow(1, 255, 1)?
+        .squeeze(1)?;
+    common::assert_close(
+        &model.next_token_logits(&ids(device)?)?,
+        &all,
+        1e-5,
+        "next token",
+    );
+    let hidden = model.hidden_states(&ids(device)?)?;
     assert!(model.logits(&hidden.narrow(2, 0, 15)?).is_err());
     Ok(())
 }
 
-#[test]
-fn shorter_inputs_are_the_start_of_longer_ones() -> Result<()> {
-    let model = load(tiny_b(), golden("hyenadna_tiny_b.hf"))?;
-    let whole = model.forward(&ids())?;
+twin!(
+    shorter_inputs_are_the_start_of_longer_ones,
+    super::shorter_inputs_are_the_start_of_longer_ones
+);
+fn shorter_inputs_are_the_start_of_longer_ones(device: &Device) -> Result<()> {
+    let model = load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?;
+    let whole = model.forward(&ids(device)?)?;
     for length in [1, 2, 129, 255] {
-        let start = model.forward(&ids().narrow(1, 0, length)?)?;
+        let start = model.forward(&ids(device)?.narrow(1, 0, length)?)?;
         common::assert_close(&start, &whole.narrow(1, 0, length)?, 1e-5, "start");
     }
     Ok(())
 }
 
-#[test]
-fn no_output_depends_on_a_later_token() -> Result<()> {
-    let model = load(tiny_b(), golden("hyenadna_tiny_b.hf"))?;
-    let before = model.forward(&ids())?;
+twin!(
+    no_output_depends_on_a_later_token,
+    super::no_output_depends_on_a_later_token
+);
+fn no_output_depends_on_a_later_token(device: &Device) -> Result<()> {
+    let model = load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?;
+    let before = model.forward(&ids(device)?)?;
     for changed in [0, 100, 255] {
-        let mut rows = ids().to_vec2::<i64>()?;
+        let mut rows = ids(device)?.to_vec2::<i64>()?;
         rows[0][changed] = (rows[0][changed] + 1) % 12;
-        let after = model.forward(&Tensor::new(rows, &CPU)?)?;
+        let after = model.forward(&Tensor::new(rows, device)?)?;
         // Transforms spread rounding errors over the whole row.
         let difference = to_f64(&(&after - &before)?.abs()?.max(2)?);
         assert!(
@@ -273,15 +312,19 @@ fn variables_are_read_from_files_and_saved() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn classification_heads_of_both_layouts() -> Result<()> {
+twin!(
+    classification_heads_of_both_layouts,
+    super::classification_heads_of_both_layouts
+);
+fn classification_heads_of_both_layouts(device: &Device) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("classifier.safetensors");
-    let weight = random_tensor(1, &[3, 16], DType::F32, &CPU)?;
-    let bias = random_tensor(2, &[3], DType::F32, &CPU)?;
-    let hidden = load(tiny_b(), golden("hyenadna_tiny_b.hf"))?.hidden_states(&ids())?;
+    let weight = random_tensor(1, &[3, 16], DType::F32, device)?;
+    let bias = random_tensor(2, &[3], DType::F32, device)?;
+    let hidden =
+        load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?.hidden_states(&ids(device)?)?;
     let classifier =
-        || HyenaDnaForSequenceClassification::from_files(tiny_b(), &[&path], DType::F32, &CPU);
+        || HyenaDnaForSequenceClassification::from_files(tiny_b(), &[&path], DType::F32, device);
 
     let mut tensors = golden("hyenadna_tiny_b.hf");
     tensors.insert("score.weight".into(), weight.clone());
@@ -289,14 +332,14 @@ fn classification_heads_of_both_layouts() -> Result<()> {
     let model = classifier()?;
     assert_eq!(model.pooling(), Pooling::LastToken);
     // The first row ends before its first padding token, the second has none.
-    let mut rows = ids().to_vec2::<i64>()?;
+    let mut rows = ids(device)?.to_vec2::<i64>()?;
     for row in &mut rows {
         row.iter_mut().filter(|id| **id == 4).for_each(|id| *id = 7);
     }
-    let unpadded = Tensor::new(rows.clone(), &CPU)?;
+    let unpadded = Tensor::new(rows.clone(), device)?;
     rows[0][200..].fill(4);
-    let padded = Tensor::new(rows, &CPU)?;
-    let states = load(tiny_b(), golden("hyenadna_tiny_b.hf"))?.hidden_states(&unpadded)?;
+    let padded = Tensor::new(rows, device)?;
+    let states = load(tiny_b(), golden("hyenadna_tiny_b.hf"), device)?.hidden_states(&unpadded)?;
     let last = Tensor::cat(
         &[
             states.narrow(0, 0, 1)?.narrow(1, 199, 1)?,
@@ -314,15 +357,15 @@ fn classification_heads_of_both_layouts() -> Result<()> {
     let model = classifier()?;
     assert_eq!(model.pooling(), Pooling::Mean);
     let want = hidden.mean(1)?.matmul(&weight.t()?)?.broadcast_add(&bias)?;
-    common::assert_close(&model.forward(&ids())?, &want, 1e-5, "mean");
+    common::assert_close(&model.forward(&ids(device)?)?, &want, 1e-5, "mean");
     assert_eq!(
         model
-            .forward(&Tensor::zeros((0, 7), DType::U32, &CPU)?)?
+            .forward(&Tensor::zeros((0, 7), DType::U32, device)?)?
             .dims(),
         &[0, 3]
     );
     assert!(model
-        .forward(&Tensor::zeros((1, 0), DType::U32, &CPU)?)
+        .forward(&Tensor::zeros((1, 0), DType::U32, device)?)
         .is_err());
     // The same file has a language model in it.
     HyenaDna::from_files(
@@ -332,11 +375,44 @@ fn classification_heads_of_both_layouts() -> Result<()> {
         },
         &[&path],
         DType::F32,
-        &CPU,
+        device,
     )?;
 
     candle_core::safetensors::save(&golden("hyenadna_tiny_b.orig"), &path)?;
     let error = classifier().unwrap_err().to_string();
     assert!(error.contains("score.weight"), "{error}");
+    Ok(())
+}
+
+twin!(widths_of_every_vector, super::widths_of_every_vector);
+/// Kernels take one, two or four numbers at once, as the width allows.
+fn widths_of_every_vector(device: &Device) -> Result<()> {
+    for (d_model, d_inner) in [(9, 15), (10, 14), (12, 20)] {
+        let config = Config {
+            d_model,
+            d_inner,
+            n_layer: 2,
+            ..tiny_b()
+        };
+        let variables = VarMap::new();
+        let vb = VarBuilder::from_varmap(&variables, DType::F64, &CPU);
+        let exact = HyenaDna::new(config.clone(), vb)?;
+        common::fill_variables(&variables, 0.3)?;
+        let named = variables.data().lock().unwrap();
+        let tensors: HashMap<_, _> = named
+            .iter()
+            .map(|(name, variable)| (name.clone(), variable.as_detached_tensor()))
+            .collect();
+        for length in [5, 36, 130] {
+            let want = exact.forward(&ids(&CPU)?.narrow(1, 0, length)?)?;
+            let ids = ids(device)?.narrow(1, 0, length)?;
+            for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 1e-2), (DType::BF16, 1e-1)]
+            {
+                let model = HyenaDna::from_tensors(config.clone(), tensors.clone(), dtype, device)?;
+                let what = format!("{d_model} channels, length {length}, {dtype:?}");
+                common::assert_close(&model.forward(&ids)?, &want, tolerance, &what);
+            }
+        }
+    }
     Ok(())
 }

@@ -31,8 +31,9 @@ fn load(
     config: ImplicitFilterConfig,
     tensors: &HashMap<String, Tensor>,
     dtype: DType,
+    device: &Device,
 ) -> Result<ImplicitFilter> {
-    let vb = VarBuilder::from_tensors(tensors.clone(), dtype, &Device::Cpu);
+    let vb = VarBuilder::from_tensors(tensors.clone(), dtype, device);
     ImplicitFilter::new(config, vb)
 }
 
@@ -43,6 +44,7 @@ fn check(
     reference: &str,
     length: usize,
     config: ImplicitFilterConfig,
+    device: &Device,
 ) -> Result<()> {
     let weights = match name.strip_prefix("hyenadna") {
         Some(_) => golden(&format!("{name}.orig")),
@@ -55,7 +57,7 @@ fn check(
     let want = io[reference].reshape((config.channels, length))?;
     let tensors = below(&weights, prefix);
     for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F64, 1e-7)] {
-        let filter = load(config.clone(), &tensors, dtype)?;
+        let filter = load(config.clone(), &tensors, dtype, device)?;
         assert!(!filter.is_tracked());
         let kernel = filter.kernel(length)?;
         assert_eq!(kernel.dtype(), dtype);
@@ -64,8 +66,11 @@ fn check(
     Ok(())
 }
 
-#[test]
-fn agrees_with_hyena_without_shift() -> Result<()> {
+twin!(
+    agrees_with_hyena_without_shift,
+    super::agrees_with_hyena_without_shift
+);
+fn agrees_with_hyena_without_shift(device: &Device) -> Result<()> {
     let config = ImplicitFilterConfig {
         shift: 0.0,
         ..config(16, 128, 32)
@@ -76,11 +81,15 @@ fn agrees_with_hyena_without_shift() -> Result<()> {
         "io.filter_k",
         128,
         config,
+        device,
     )
 }
 
-#[test]
-fn agrees_with_hyena_normalized() -> Result<()> {
+twin!(
+    agrees_with_hyena_normalized,
+    super::agrees_with_hyena_normalized
+);
+fn agrees_with_hyena_normalized(device: &Device) -> Result<()> {
     let config = ImplicitFilterConfig {
         normalized: FilterNormalization::OverChannels,
         ..config(16, 130, 32)
@@ -91,11 +100,12 @@ fn agrees_with_hyena_normalized() -> Result<()> {
         "io.filter_k",
         100,
         config,
+        device,
     )
 }
 
-#[test]
-fn agrees_with_hyena_dna() -> Result<()> {
+twin!(agrees_with_hyena_dna, super::agrees_with_hyena_dna);
+fn agrees_with_hyena_dna(device: &Device) -> Result<()> {
     let prefix = "model.backbone.layers.1.mixer.layer.filter_fn.";
     check(
         "hyenadna_tiny_a",
@@ -103,24 +113,36 @@ fn agrees_with_hyena_dna() -> Result<()> {
         "layer1.filter_k",
         256,
         config(32, 1026, 64),
+        device,
     )?;
     let prefix = "model.backbone.layers.0.mixer.filter_fn.";
     let one_band = ImplicitFilterConfig {
         emb_dim: 3,
         ..config(16, 256, 16)
     };
-    check("hyenadna_tiny_b", prefix, "layer0.filter_k", 256, one_band)?;
+    check(
+        "hyenadna_tiny_b",
+        prefix,
+        "layer0.filter_k",
+        256,
+        one_band,
+        device,
+    )?;
     check(
         "hyenadna_tiny_order3",
         prefix,
         "layer0.filter_k",
         129,
         config(48, 130, 64),
+        device,
     )
 }
 
-#[test]
-fn agrees_with_both_filters_of_m2() -> Result<()> {
+twin!(
+    agrees_with_both_filters_of_m2,
+    super::agrees_with_both_filters_of_m2
+);
+fn agrees_with_both_filters_of_m2(device: &Device) -> Result<()> {
     let data = golden("m2_mixer_bidir");
     for (prefix, io) in [
         ("weight.filter_fn.", "io.filter"),
@@ -131,7 +153,7 @@ fn agrees_with_both_filters_of_m2() -> Result<()> {
             trainable_positions: true,
             ..config(24, 128, 32)
         };
-        let vb = VarBuilder::from_tensors(below(&data, prefix), DType::F32, &Device::Cpu);
+        let vb = VarBuilder::from_tensors(below(&data, prefix), DType::F32, device);
         let forward = ImplicitFilter::new(config, vb.clone())?;
         let reverse = forward.sharing(vb.pp("implicit_filter_rev"))?;
         assert_close(
@@ -150,8 +172,11 @@ fn agrees_with_both_filters_of_m2() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn tables_by_formula_equal_stored_ones() -> Result<()> {
+twin!(
+    tables_by_formula_equal_stored_ones,
+    super::tables_by_formula_equal_stored_ones
+);
+fn tables_by_formula_equal_stored_ones(device: &Device) -> Result<()> {
     // This model's tables were left as the reference computes them.
     let weights = golden("hyenadna_tiny_b.orig");
     let mut tensors = below(&weights, "model.backbone.layers.0.mixer.filter_fn.");
@@ -159,38 +184,45 @@ fn tables_by_formula_equal_stored_ones() -> Result<()> {
         emb_dim: 3,
         ..config(16, 256, 16)
     };
-    let stored = load(config.clone(), &tensors, DType::F32)?.kernel(256)?;
+    let stored = load(config.clone(), &tensors, DType::F32, device)?.kernel(256)?;
     for name in ["pos_emb.z", "pos_emb.t", "modulation.deltas"] {
         assert!(tensors.remove(name).is_some());
     }
-    let computed = load(config, &tensors, DType::F32)?.kernel(256)?;
+    let computed = load(config, &tensors, DType::F32, device)?.kernel(256)?;
     assert_close(&computed, &stored, 1e-5, "tables by formula");
     Ok(())
 }
 
-#[test]
-fn any_name_of_the_frequencies_will_do() -> Result<()> {
+twin!(
+    any_name_of_the_frequencies_will_do,
+    super::any_name_of_the_frequencies_will_do
+);
+fn any_name_of_the_frequencies_will_do(device: &Device) -> Result<()> {
     let data = golden("hyena_op_causal_shift0");
     let all = below(&data, "weight.filter_fn.");
-    let want = load(config(16, 128, 32), &all, DType::F32)?.kernel(17)?;
+    let want = load(config(16, 128, 32), &all, DType::F32, device)?.kernel(17)?;
     for kept in [1, 3, 5] {
         let mut tensors = all.clone();
         tensors.retain(|name, _| {
             !name.ends_with("freq") || name == &format!("implicit_filter.{kept}.freq")
         });
-        let got = load(config(16, 128, 32), &tensors, DType::F32)?.kernel(17)?;
+        let got = load(config(16, 128, 32), &tensors, DType::F32, device)?.kernel(17)?;
         assert_eq!(to_f64(&got), to_f64(&want));
     }
     Ok(())
 }
 
-#[test]
-fn a_shorter_filter_starts_a_longer_one() -> Result<()> {
+twin!(
+    a_shorter_filter_starts_a_longer_one,
+    super::a_shorter_filter_starts_a_longer_one
+);
+fn a_shorter_filter_starts_a_longer_one(device: &Device) -> Result<()> {
     let data = golden("hyena_op_causal_shift0");
     let filter = load(
         config(16, 128, 32),
         &below(&data, "weight.filter_fn."),
         DType::F64,
+        device,
     )?;
     let long = filter.kernel(128)?;
     for length in [1, 2, 3, 127] {
@@ -208,10 +240,13 @@ fn a_shorter_filter_starts_a_longer_one() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn gradients_equal_differences() -> Result<()> {
+twin!(
+    gradients_equal_differences,
+    super::gradients_equal_differences
+);
+fn gradients_equal_differences(device: &Device) -> Result<()> {
     let variables = VarMap::new();
-    let vb = VarBuilder::from_varmap(&variables, DType::F64, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&variables, DType::F64, device);
     let config = ImplicitFilterConfig {
         trainable_positions: true,
         frequency: 2.0,
@@ -222,7 +257,7 @@ fn gradients_equal_differences() -> Result<()> {
     let filter = ImplicitFilter::new(config, vb)?;
     assert!(filter.is_tracked());
     common::fill_variables(&variables, 0.7)?;
-    let weights = common::random_tensor(1, &[3, 11], DType::F64, &Device::Cpu)?;
+    let weights = common::random_tensor(1, &[3, 11], DType::F64, device)?;
     let loss = || filter.kernel_with_skip(11)?.mul(&weights)?.sum_all();
     let gradients = loss()?.backward()?;
     // Network of 4 layers, three of them with biases; freq, z and bias.
@@ -271,7 +306,9 @@ fn errors_say_expected_and_got() -> Result<()> {
     let data = golden("hyena_op_causal_shift0");
     let tensors = below(&data, "weight.filter_fn.");
     let message = |config: ImplicitFilterConfig, tensors: &HashMap<String, Tensor>| {
-        load(config, tensors, DType::F32).unwrap_err().to_string()
+        load(config, tensors, DType::F32, &Device::Cpu)
+            .unwrap_err()
+            .to_string()
     };
     let good = config(16, 128, 32);
     let even = ImplicitFilterConfig {
@@ -286,7 +323,7 @@ fn errors_say_expected_and_got() -> Result<()> {
     let mut without = tensors.clone();
     without.remove("implicit_filter.2.bias");
     assert!(message(good.clone(), &without).contains("implicit_filter.2.bias"));
-    let filter = load(good, &tensors, DType::F32)?;
+    let filter = load(good, &tensors, DType::F32, &Device::Cpu)?;
     let error = filter.kernel(129).unwrap_err().to_string();
     assert!(error.contains("128") && error.contains("129"), "{error}");
     Ok(())

@@ -4,7 +4,8 @@
 mod checkpoint_writer;
 mod common;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_flashfftconv::models::layers::LayerNorm;
 use candle_flashfftconv::models::m2_bert::{BlockDiagonalLinear, Config, M2Bert};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use common::{golden, random_tensor, to_f64};
@@ -31,12 +32,12 @@ fn weights(rename: impl Fn(&str) -> String) -> HashMap<String, Tensor> {
         .collect()
 }
 
-fn ids() -> Tensor {
-    golden("m2_bert_tiny")["io.input_ids"].clone()
+fn ids(device: &Device) -> Result<Tensor> {
+    golden("m2_bert_tiny")["io.input_ids"].to_device(device)
 }
 
-fn load(tensors: HashMap<String, Tensor>) -> Result<M2Bert> {
-    M2Bert::from_tensors(config(), tensors, DType::F32, &CPU)
+fn load(tensors: HashMap<String, Tensor>, device: &Device) -> Result<M2Bert> {
+    M2Bert::from_tensors(config(), tensors, DType::F32, device)
 }
 
 fn plain(name: &str) -> String {
@@ -51,38 +52,55 @@ fn said<T>(result: Result<T>, parts: &[&str]) {
     }
 }
 
-#[test]
-fn takes_every_prefix_from_files_and_builders() -> Result<()> {
-    let want = to_f64(&load(weights(plain))?.forward(&ids(), None)?);
+twin!(
+    takes_every_prefix_from_files_and_builders,
+    super::takes_every_prefix_from_files_and_builders
+);
+fn takes_every_prefix_from_files_and_builders(device: &Device) -> Result<()> {
+    let want = to_f64(&load(weights(plain), device)?.forward(&ids(device)?, None)?);
     let folder = tempfile::tempdir()?;
     for prefix in ["", "bert.", "model.bert.", "module.model.bert."] {
         let mut tensors = weights(|name| format!("{prefix}{name}"));
         // What lies beside the encoder in published files.
         tensors.insert(
             "cls.predictions.bias".into(),
-            Tensor::zeros(50, DType::F32, &CPU)?,
+            Tensor::zeros(50, DType::F32, device)?,
         );
-        let positions = Tensor::arange(0i64, 64, &CPU)?.unsqueeze(0)?;
+        let positions = Tensor::arange(0i64, 64, device)?.unsqueeze(0)?;
         tensors.insert(format!("{prefix}embeddings.position_ids"), positions);
         let path = folder.path().join("weights.safetensors");
         candle_core::safetensors::save(&tensors, &path)?;
-        let model = M2Bert::from_files(config(), &[path], DType::F32, &CPU)?;
-        assert_eq!(to_f64(&model.forward(&ids(), None)?), want, "{prefix}");
+        let model = M2Bert::from_files(config(), &[path], DType::F32, device)?;
+        assert_eq!(
+            to_f64(&model.forward(&ids(device)?, None)?),
+            want,
+            "{prefix}"
+        );
         if !prefix.starts_with("module") {
-            let vb = VarBuilder::from_tensors(tensors, DType::F32, &CPU);
+            let vb = VarBuilder::from_tensors(tensors, DType::F32, device);
             let model = M2Bert::new(config(), vb)?;
-            assert_eq!(to_f64(&model.forward(&ids(), None)?), want, "{prefix}");
+            assert_eq!(
+                to_f64(&model.forward(&ids(device)?, None)?),
+                want,
+                "{prefix}"
+            );
         }
     }
     Ok(())
 }
 
-#[test]
-fn one_name_of_the_frequency_is_enough() -> Result<()> {
-    let want = to_f64(&load(weights(plain))?.forward(&ids(), None)?);
+twin!(
+    one_name_of_the_frequency_is_enough,
+    super::one_name_of_the_frequency_is_enough
+);
+fn one_name_of_the_frequency_is_enough(device: &Device) -> Result<()> {
+    let want = to_f64(&load(weights(plain), device)?.forward(&ids(device)?, None)?);
     let mut tensors = weights(plain);
     tensors.retain(|name, _| !name.ends_with("freq") || name.contains("_rev.5."));
-    assert_eq!(to_f64(&load(tensors)?.forward(&ids(), None)?), want);
+    assert_eq!(
+        to_f64(&load(tensors, device)?.forward(&ids(device)?, None)?),
+        want
+    );
     Ok(())
 }
 
@@ -91,47 +109,53 @@ fn wrong_weights_are_named() -> Result<()> {
     let name = "encoder.layer.1.mlp.wo.weight";
     let mut tensors = weights(plain);
     tensors.remove(name);
-    said(load(tensors), &[name, "no such tensor"]);
+    said(load(tensors, &CPU), &[name, "no such tensor"]);
 
     let mut tensors = weights(plain);
     tensors.insert(name.into(), Tensor::zeros((4, 8, 15), DType::F32, &CPU)?);
-    said(load(tensors), &[name, "[4, 8, 16]", "[4, 8, 15]"]);
+    said(load(tensors, &CPU), &[name, "[4, 8, 16]", "[4, 8, 15]"]);
 
     let mut tensors = weights(plain);
     tensors.insert(
         "encoder.layer.7.x".into(),
         Tensor::zeros(1, DType::F32, &CPU)?,
     );
-    said(load(tensors), &["encoder.layer.7.x", "unknown"]);
+    said(load(tensors, &CPU), &["encoder.layer.7.x", "unknown"]);
 
     let mut tensors = weights(plain);
     tensors.retain(|name, _| !name.ends_with("freq"));
-    said(load(tensors), &["freq"]);
+    said(load(tensors, &CPU), &["freq"]);
 
     let mut tensors = weights(plain);
     tensors.retain(|name, _| !name.starts_with("pooler"));
-    let model = load(tensors)?;
-    said(model.pooled(&model.forward(&ids(), None)?), &["pooler"]);
+    let model = load(tensors, &CPU)?;
+    said(
+        model.pooled(&model.forward(&ids(&CPU)?, None)?),
+        &["pooler"],
+    );
     Ok(())
 }
 
-#[test]
-fn wrong_ids_are_named() -> Result<()> {
-    let model = load(weights(plain))?;
+twin!(wrong_ids_are_named, super::wrong_ids_are_named);
+fn wrong_ids_are_named(device: &Device) -> Result<()> {
+    let model = load(weights(plain), device)?;
     let forward = |ids: Tensor| model.forward(&ids, None);
-    said(forward(Tensor::new(&[[50u32]], &CPU)?), &["0 to 49", "50"]);
-    said(forward(Tensor::new(&[[-1i64]], &CPU)?), &["-1"]);
-    said(forward(Tensor::new(&[1u32], &CPU)?), &["(B, L)"]);
-    said(forward(Tensor::new(&[[1f32]], &CPU)?), &["F32"]);
-    let long = Tensor::zeros((1, 65), DType::U32, &CPU)?;
+    said(
+        forward(Tensor::new(&[[50u32]], device)?),
+        &["0 to 49", "50"],
+    );
+    said(forward(Tensor::new(&[[-1i64]], device)?), &["-1"]);
+    said(forward(Tensor::new(&[1u32], device)?), &["(B, L)"]);
+    said(forward(Tensor::new(&[[1f32]], device)?), &["F32"]);
+    let long = Tensor::zeros((1, 65), DType::U32, device)?;
     said(forward(long), &["64", "65"]);
-    let one = Tensor::new(&[[1u32]], &CPU)?;
-    let types = Tensor::new(&[[2u32]], &CPU)?;
+    let one = Tensor::new(&[[1u32]], device)?;
+    let types = Tensor::new(&[[2u32]], device)?;
     said(model.forward(&one, Some(&types)), &["token type", "0 to 1"]);
-    let types = Tensor::new(&[[0u32, 1]], &CPU)?;
+    let types = Tensor::new(&[[0u32, 1]], device)?;
     said(model.forward(&one, Some(&types)), &["token_type_ids"]);
     for (batch, length) in [(0, 3), (2, 0)] {
-        let empty = Tensor::zeros((batch, length), DType::U32, &CPU)?;
+        let empty = Tensor::zeros((batch, length), DType::U32, device)?;
         assert_eq!(forward(empty)?.dims(), [batch, length, 32]);
     }
     Ok(())
@@ -174,15 +198,18 @@ fn block_diagonal_checks_its_shapes() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn every_option_of_the_mlp_runs_at_ugly_lengths() -> Result<()> {
+twin!(
+    every_option_of_the_mlp_runs_at_ugly_lengths,
+    super::every_option_of_the_mlp_runs_at_ugly_lengths
+);
+fn every_option_of_the_mlp_runs_at_ugly_lengths(device: &Device) -> Result<()> {
     for (glu, monarch, bidirectional) in [
         (true, false, true),
         (false, true, false),
         (false, false, true),
     ] {
         let variables = VarMap::new();
-        let vb = VarBuilder::from_varmap(&variables, DType::F32, &CPU);
+        let vb = VarBuilder::from_varmap(&variables, DType::F32, device);
         let config = Config {
             use_glu_mlp: glu,
             use_monarch_mlp: monarch,
@@ -192,7 +219,7 @@ fn every_option_of_the_mlp_runs_at_ugly_lengths() -> Result<()> {
         };
         let model = M2Bert::new(config, vb)?;
         for length in [1, 2, 33] {
-            let hidden = model.forward(&ids().narrow(1, 0, length)?, None)?;
+            let hidden = model.forward(&ids(device)?.narrow(1, 0, length)?, None)?;
             assert!(to_f64(&hidden).iter().all(|x| x.is_finite()));
         }
     }
@@ -204,7 +231,7 @@ fn training_reaches_every_parameter_and_reduces_the_loss() -> Result<()> {
     let variables = VarMap::new();
     let vb = VarBuilder::from_varmap(&variables, DType::F32, &CPU);
     let model = M2Bert::new(config(), vb)?;
-    let ids = ids().narrow(1, 0, 33)?;
+    let ids = ids(&CPU)?.narrow(1, 0, 33)?;
     let target = random_tensor(1, &[2, 33, 32], DType::F32, &CPU)?;
     let loss = || -> Result<Tensor> {
         let hidden = model.forward(&ids, None)?;
@@ -232,8 +259,11 @@ fn training_reaches_every_parameter_and_reduces_the_loss() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn takes_a_pytorch_file_of_mixed_dtypes() -> Result<()> {
+twin!(
+    takes_a_pytorch_file_of_mixed_dtypes,
+    super::takes_a_pytorch_file_of_mixed_dtypes
+);
+fn takes_a_pytorch_file_of_mixed_dtypes(device: &Device) -> Result<()> {
     let mut file = checkpoint_writer::Checkpoint::default();
     let mut items = Vec::new();
     for (name, tensor) in weights(|name| format!("bert.{name}")) {
@@ -244,16 +274,66 @@ fn takes_a_pytorch_file_of_mixed_dtypes() -> Result<()> {
         };
         items.push((checkpoint_writer::text(&name), file.tensor(&tensor)));
     }
-    let positions = Tensor::arange(0i64, 64, &CPU)?.unsqueeze(0)?;
+    let positions = Tensor::arange(0i64, 64, device)?.unsqueeze(0)?;
     let name = checkpoint_writer::text("bert.embeddings.position_ids");
     items.push((name, file.tensor(&positions)));
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("pytorch_model.bin");
     std::fs::write(&path, file.save(&checkpoint_writer::ordered_dict(items)))?;
 
-    let model = M2Bert::from_files(config(), &[path], DType::F32, &CPU)?;
-    let hidden = model.forward(&ids(), None)?;
-    let want = load(weights(plain))?.forward(&ids(), None)?;
+    let model = M2Bert::from_files(config(), &[path], DType::F32, device)?;
+    let hidden = model.forward(&ids(device)?, None)?;
+    let want = load(weights(plain), device)?.forward(&ids(device)?, None)?;
     common::assert_close(&hidden, &want, 3e-2, "bf16 MLP weights");
+    Ok(())
+}
+
+twin!(widths_of_every_vector, super::widths_of_every_vector);
+/// Kernels take one, two or four numbers at once, as the width allows.
+fn widths_of_every_vector(device: &Device) -> Result<()> {
+    for (hidden_size, intermediate_size) in [(9, 15), (10, 14), (12, 20)] {
+        for use_glu_mlp in [true, false] {
+            let config = Config {
+                hidden_size,
+                intermediate_size,
+                use_glu_mlp,
+                use_monarch_mlp: false,
+                ..config()
+            };
+            let variables = VarMap::new();
+            let vb = VarBuilder::from_varmap(&variables, DType::F64, &CPU);
+            let exact = M2Bert::new(config.clone(), vb)?;
+            common::fill_variables(&variables, 0.3)?;
+            let named = variables.data().lock().unwrap();
+            let tensors: HashMap<_, _> = named
+                .iter()
+                .map(|(name, variable)| (name.clone(), variable.as_detached_tensor()))
+                .collect();
+            for length in [5, 36] {
+                let want = exact.forward(&ids(&CPU)?.narrow(1, 0, length)?, None)?;
+                let ids = ids(device)?.narrow(1, 0, length)?;
+                for (dtype, tolerance) in
+                    [(DType::F32, 1e-5), (DType::F16, 2e-2), (DType::BF16, 1e-1)]
+                {
+                    let model =
+                        M2Bert::from_tensors(config.clone(), tensors.clone(), dtype, device)?;
+                    let what = format!("{hidden_size} channels, length {length}, {dtype:?}");
+                    let hidden = model.forward(&ids, None)?;
+                    common::assert_close(&hidden, &want, tolerance, &what);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+twin!(layers_of_nothing, super::layers_of_nothing);
+fn layers_of_nothing(device: &Device) -> Result<()> {
+    let weight = Tensor::ones(4, DType::F32, device)?;
+    let norm = LayerNorm::new(weight.clone(), weight.zeros_like()?, 1e-5);
+    for shape in [[0, 3, 4], [2, 0, 4]] {
+        let nothing = Tensor::zeros(&shape, DType::F32, device)?;
+        assert_eq!(norm.forward(&nothing)?.dims(), shape);
+    }
     Ok(())
 }

@@ -198,7 +198,8 @@ pub fn difference(
     let at = |offset: f64| {
         let mut values = to_f64(&original);
         values[index] += offset;
-        variable.set(&Tensor::from_vec(values, original.shape(), &Device::Cpu)?)?;
+        let values = Tensor::from_vec(values, original.shape(), &Device::Cpu)?;
+        variable.set(&values.to_device(original.device())?)?;
         loss()?.to_scalar::<f64>()
     };
     let slope = (at(step)? - at(-step)?) / (2.0 * step);

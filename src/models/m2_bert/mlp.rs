@@ -73,6 +73,9 @@ impl GatedMlp {
 impl Module for GatedMlp {
     /// `x`: `(…, D)`; the result has its shape and dtype.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.elem_count() == 0 {
+            return x.zeros_like();
+        }
         let wide = self.enter.forward(x)?;
         let inside = if self.gated && Pointwise::runs_on(&[&wide]) {
             Pointwise::GatedGelu.of(&wide)?
