@@ -1,13 +1,20 @@
 //! What the self-test computes: pure data.
 
+use crate::Conv1dLayout;
 use candle_core::{DType, Device, Result, Tensor};
 
 /// The longest sequence of the cases, a power of two.
 const LONGEST_LOG2: u32 = 15;
 const CHANNELS: usize = 3;
+/// Of a depthwise convolution of an even length.
+const DEPTHWISE_CHANNELS: usize = 8;
 /// Cases of short rows have so many of them that their errors average out to about this many numbers.
 const NUMBERS: usize = 8192;
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
+/// Taps of the depthwise convolutions: those of HyenaDNA and M2-BERT, and more.
+const FEW_TAPS: usize = 3;
+const MORE_TAPS: usize = 7;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -16,20 +23,46 @@ pub(super) enum Operation {
     CausalGated,
     /// Circular of twice the length, so that every lag has a tap; prepared.
     TwoSidedGated,
+    /// The short convolution, causal and with a bias.
+    Depthwise {
+        taps: usize,
+        layout: Conv1dLayout,
+    },
 }
 
 impl Operation {
-    const ALL: [Operation; 3] = [
+    /// One kind of convolution after the other.
+    const ALL: [Operation; 7] = [
         Operation::Causal,
         Operation::CausalGated,
         Operation::TwoSidedGated,
+        Operation::depthwise(FEW_TAPS, Conv1dLayout::Bhl),
+        Operation::depthwise(MORE_TAPS, Conv1dLayout::Bhl),
+        Operation::depthwise(FEW_TAPS, Conv1dLayout::Blh),
+        Operation::depthwise(MORE_TAPS, Conv1dLayout::Blh),
     ];
+
+    const fn depthwise(taps: usize, layout: Conv1dLayout) -> Self {
+        Operation::Depthwise { taps, layout }
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Operation::Causal => "causal",
             Operation::CausalGated => "gated",
             Operation::TwoSidedGated => "two-sided",
+            Operation::Depthwise { taps: FEW_TAPS, .. } => "3-tap",
+            Operation::Depthwise { .. } => "7-tap",
+        }
+    }
+
+    pub(super) fn convolution(self) -> &'static str {
+        match self {
+            Operation::Depthwise { layout, .. } => match layout {
+                Conv1dLayout::Bhl => "depthwise convolution of (B, H, L)",
+                Conv1dLayout::Blh => "depthwise convolution of (B, L, H)",
+            },
+            _ => "long convolution",
         }
     }
 }
@@ -41,17 +74,21 @@ pub(super) struct Case {
     pub(super) operation: Operation,
 }
 
-/// Every length, dtype and operation.
+/// Every length, dtype and operation; those of one kind of convolution and one length together.
 pub(super) fn all() -> impl Iterator<Item = Case> {
-    lengths().flat_map(|length| {
-        DTYPES.into_iter().flat_map(move |dtype| {
-            Operation::ALL.map(move |operation| Case {
-                length,
-                dtype,
-                operation,
+    Operation::ALL
+        .chunk_by(|one, next| one.convolution() == next.convolution())
+        .flat_map(|operations| {
+            lengths().flat_map(move |length| {
+                DTYPES.into_iter().flat_map(move |dtype| {
+                    operations.iter().map(move |&operation| Case {
+                        length,
+                        dtype,
+                        operation,
+                    })
+                })
             })
         })
-    })
 }
 
 /// The shortest and the longest sequence for transforms of each power of two.
@@ -77,19 +114,19 @@ impl Case {
         }
     }
 
-    /// `u`, `in_gate`, `out_gate` and `k` on the CPU.
+    /// What the operation takes, on the CPU: `u`, `in_gate`, `out_gate` and `k` of a long convolution,
+    /// `x`, `weight` and `bias` of a depthwise one.
     pub(super) fn inputs(&self) -> Result<Vec<Tensor>> {
+        match self.operation {
+            Operation::Depthwise { taps, layout } => self.depthwise_inputs(taps, layout),
+            Operation::TwoSidedGated => self.long_inputs(2 * self.length),
+            Operation::Causal | Operation::CausalGated => self.long_inputs(self.length),
+        }
+    }
+
+    fn long_inputs(&self, taps: usize) -> Result<Vec<Tensor>> {
         let length = self.length;
-        let batch = (NUMBERS / (CHANNELS * length)).max(2);
-        let taps = match self.operation {
-            Operation::TwoSidedGated => 2 * length,
-            _ => length,
-        };
-        let sequence = |seed| {
-            let numbers = normal(seed, batch * CHANNELS * length).collect();
-            Tensor::from_vec::<_, f64>(numbers, (batch, CHANNELS, length), &Device::Cpu)?
-                .to_dtype(self.dtype)
-        };
+        let shape = [batch(CHANNELS * length), CHANNELS, length];
         // Decaying, as the kernels of trained models are.
         let kernel = normal(4, CHANNELS * taps)
             .zip((0..taps).cycle())
@@ -100,12 +137,41 @@ impl Case {
             .collect();
         let k = Tensor::from_vec::<_, f64>(kernel, (CHANNELS, taps), &Device::Cpu)?;
         Ok(vec![
-            sequence(1)?,
-            sequence(2)?,
-            sequence(3)?,
+            tensor(1, &shape, self.dtype)?,
+            tensor(2, &shape, self.dtype)?,
+            tensor(3, &shape, self.dtype)?,
             k.to_dtype(DType::F32)?,
         ])
     }
+
+    fn depthwise_inputs(&self, taps: usize, layout: Conv1dLayout) -> Result<Vec<Tensor>> {
+        let length = self.length;
+        // Rows of an even length, or as many channels as 8 divides, are read in vectors.
+        let channels = match length % 2 {
+            0 => DEPTHWISE_CHANNELS,
+            _ => CHANNELS,
+        };
+        let batch = batch(channels * length);
+        let shape = match layout {
+            Conv1dLayout::Bhl => [batch, channels, length],
+            Conv1dLayout::Blh => [batch, length, channels],
+        };
+        Ok(vec![
+            tensor(1, &shape, self.dtype)?,
+            tensor(2, &[channels, taps], DType::F32)?,
+            tensor(3, &[channels], DType::F32)?,
+        ])
+    }
+}
+
+/// How many batch items of that many numbers a case has.
+fn batch(numbers: usize) -> usize {
+    (NUMBERS / numbers).max(2)
+}
+
+fn tensor(seed: u64, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    let numbers = normal(seed, shape.iter().product()).collect();
+    Tensor::from_vec::<_, f64>(numbers, shape, &Device::Cpu)?.to_dtype(dtype)
 }
 
 /// Reproducible numbers of mean 0 and variance 1, nearly normal: each the sum of four uniform ones.
@@ -131,6 +197,17 @@ mod tests {
         let lengths: Vec<_> = lengths().collect();
         assert_eq!(lengths[..8], [1, 2, 3, 4, 5, 8, 9, 16]);
         assert_eq!(lengths[lengths.len() - 3..], [16384, 16385, 32768]);
+    }
+
+    #[test]
+    fn each_convolution_has_every_length_in_one_run() {
+        let cases: Vec<_> = all().collect();
+        let runs = cases.chunk_by(|one, next| {
+            (one.operation.convolution(), one.length) == (next.operation.convolution(), next.length)
+        });
+        assert_eq!(runs.count(), 3 * lengths().count());
+        let names: Vec<_> = Operation::ALL.map(Operation::name).into();
+        assert_eq!(names[3..], ["3-tap", "7-tap", "3-tap", "7-tap"]);
     }
 
     #[test]

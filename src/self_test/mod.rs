@@ -8,8 +8,8 @@ mod report;
 
 pub use report::{SelfTestCase, SelfTestReport};
 
-use crate::{Error, FlashFftConv};
-use candle_core::{DType, Device, Result, Tensor};
+use crate::{Error, FlashDepthwiseConv1d, FlashFftConv};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use cases::{Case, Operation};
 
 /// Computes convolutions of known numbers on `device`, by every kernel, and compares them with
@@ -18,7 +18,8 @@ use cases::{Case, Operation};
 /// Takes a second or two, and on a GPU longer the first time, while the driver compiles every kernel
 /// (which it keeps on disk). The cases are the lengths at both ends of each transform size that a GPU
 /// has a kernel for, up to 32768 samples, in f32, f16 and bf16: causal, causal with both gates, and
-/// two-sided with both gates (a circular convolution of twice the length with that many taps).
+/// two-sided with both gates (a circular convolution of twice the length with that many taps); and at
+/// the same lengths depthwise convolutions of 3 and 7 taps in both layouts.
 /// Worth a call when a program first meets a new GPU, driver or toolkit, and the first thing to run
 /// where results look wrong.
 ///
@@ -46,6 +47,7 @@ pub fn self_test(device: &Device) -> Result<SelfTestReport> {
             Ok(SelfTestCase {
                 length: case.length,
                 dtype: case.dtype,
+                convolution: case.operation.convolution(),
                 operation: case.operation.name(),
                 error: run(&case, device)?,
                 bound: case.bound(),
@@ -89,18 +91,31 @@ fn run(case: &Case, device: &Device) -> Result<f64> {
     Ok(deviation(&numbers(&got)?, &numbers(&want)?))
 }
 
-/// One operation on `[u, in_gate, out_gate, k]`.
+/// One operation on its inputs, on `device`.
 fn compute(operation: Operation, inputs: &[Tensor], device: &Device) -> Result<Tensor> {
     let moved = inputs
         .iter()
         .map(|tensor| tensor.to_device(device))
         .collect::<Result<Vec<_>>>()?;
-    let [u, in_gate, out_gate, k] = moved.as_slice() else {
-        candle_core::bail!("expected four tensors, got {}", moved.len());
-    };
+    match (operation, moved.as_slice()) {
+        (Operation::Depthwise { layout, .. }, [x, weight, bias]) => {
+            FlashDepthwiseConv1d::causal(weight.clone(), Some(bias.clone()), layout)?.forward(x)
+        }
+        (_, [u, in_gate, out_gate, k]) => {
+            compute_long(operation, [u, in_gate, out_gate], k, device)
+        }
+        _ => candle_core::bail!("expected the tensors of {operation:?}, got {}", moved.len()),
+    }
+}
+
+fn compute_long(
+    operation: Operation,
+    [u, in_gate, out_gate]: [&Tensor; 3],
+    k: &Tensor,
+    device: &Device,
+) -> Result<Tensor> {
     let length = u.dim(2)?;
     match operation {
-        Operation::Causal => FlashFftConv::causal(length, device)?.forward(u, k),
         Operation::CausalGated => {
             let z = Tensor::cat(&[out_gate, in_gate, u], 1)?;
             FlashFftConv::causal(length, device)?.forward_projected(&z, k)
@@ -108,6 +123,9 @@ fn compute(operation: Operation, inputs: &[Tensor], device: &Device) -> Result<T
         Operation::TwoSidedGated => FlashFftConv::new(2 * length, device)?
             .prepare(k)?
             .forward_gated(u, in_gate, out_gate),
+        Operation::Causal | Operation::Depthwise { .. } => {
+            FlashFftConv::causal(length, device)?.forward(u, k)
+        }
     }
 }
 
