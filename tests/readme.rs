@@ -101,6 +101,11 @@ fn of_a_gpu() -> Vec<String> {
             expected: DeviceLocation::Cuda { gpu_id: 0 },
             got: DeviceLocation::Cpu,
         },
+        Error::DeviceMemory {
+            what: "the workspace",
+            expected: 1 << 34,
+            got: (1u64 << 30).to_string(),
+        },
     ];
     errors.map(|error| error.to_string()).into()
 }
