@@ -1,25 +1,21 @@
 // Kernels for rows beyond what the chip holds; see long_rows.cuh.
 #include "long_rows.cuh"
 
-#define COLUMNS(NAME, T, GATED, PRECISE, MODE, B)                                                                     \
-    extern "C" __global__ void __launch_bounds__(256, B == 2 ? 3 : 2) long_columns_##B##_##NAME(const __grid_constant__ LongRows a)   \
+#define COLUMNS(NAME, T, GATED, PRECISE, MODE, B, BLOCKS)                                                             \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS) long_columns_##B##_##NAME(const __grid_constant__ LongRows a) \
     {                                                                                                                 \
         long_columns<Traits<T, GATED, PRECISE>, B, Mode::MODE>(a);                                                    \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(256, B == 2 ? 3 : 2)                                  \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS)                                                         \
         long_inverse_columns_##B##_##NAME(const __grid_constant__ LongRows a)                                         \
     {                                                                                                                 \
         long_inverse_columns<Traits<T, GATED, PRECISE>, B, Mode::MODE>(a);                                            \
     }
 #define VARIANT(NAME, T, GATED, PRECISE, MODE)                                                                        \
-    extern "C" __global__ void __launch_bounds__(256) long_sums_##NAME(const __grid_constant__ LongRows a, int size)     \
-    {                                                                                                                 \
-        long_sums<Traits<T, GATED, PRECISE>, Mode::MODE>(a, size);                                                    \
-    }                                                                                                                 \
-    COLUMNS(NAME, T, GATED, PRECISE, MODE, 2)                                                                         \
-    COLUMNS(NAME, T, GATED, PRECISE, MODE, 4)                                                                         \
-    COLUMNS(NAME, T, GATED, PRECISE, MODE, 8)                                                                         \
-    COLUMNS(NAME, T, GATED, PRECISE, MODE, 16)
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 2, 3)                                                                      \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 4, 2)                                                                      \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 8, 2)                                                                      \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 16, 2)
 VARIANT(bf16_plain_whole, __nv_bfloat16, false, false, Whole)
 VARIANT(bf16_plain_general, __nv_bfloat16, false, false, General)
 VARIANT(bf16_gated_whole, __nv_bfloat16, true, false, Whole)
@@ -48,9 +44,9 @@ extern "C" __global__ void __launch_bounds__(256) long_scales(const __grid_const
 }
 
 #define MIDDLE(NAME, INVERSE, PRECISE)                                                                                \
-    extern "C" __global__ void __launch_bounds__(256, 6) NAME(const __grid_constant__ LongRows a)                        \
+    extern "C" __global__ void __launch_bounds__(256, 6) NAME(const __grid_constant__ LongRows a, int first_points)      \
     {                                                                                                                 \
-        long_middle_columns<INVERSE, PRECISE>(a);                                                                     \
+        long_middle_columns<INVERSE, PRECISE>(a, first_points);                                                       \
     }
 MIDDLE(long_middle_fast, false, false)
 MIDDLE(long_middle_precise, false, true)

@@ -7,8 +7,9 @@
 //   each (X', kX): HERE (own X', own kX); OUT (own X', the peer's kX), a warp's 4 KB of which are copied to the peer's
 //   IN by the asynchronous engine as soon as they are written; IN (the peer's X', own kX), transformed in place and
 //   copied back to the peer's OUT. Nothing waits but two mbarriers a row, `forth` and `back`, which count the local
-//   warps and the bytes from the peer. Data of one row cannot meet the next one's: a block sends a row forth only
-//   after all of the row before came back, which the peer sends only after having read it.
+//   threads (every one orders its own accesses) and the bytes from the peer. Data of one row cannot meet the next
+//   one's: a block sends a row forth only after all of the row before came back, which the peer sends only after
+//   having read it.
 // * With two groups in a block only one at a time is in the row pass, in turns: one computes while the other moves data.
 // * In the inverse X pass a warp takes all of its matrices to registers, and has the next row's samples (and gates)
 //   copied to where they were. Samples come back in operand order without shuffles.
@@ -51,6 +52,7 @@ DEVICE void barrier_arrive(Word barrier, int expected_bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(barrier), "r"(expected_bytes) : "memory");
 }
+DEVICE void barrier_arrive(Word barrier) { asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(barrier) : "memory"); }
 DEVICE void barrier_arrive_in_cluster(Word barrier)
 {
     asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _,[%0];" ::"r"(barrier) : "memory");
@@ -298,6 +300,8 @@ template <typename K, int R, Mode MODE> struct PairRow {
             const Word slice_start = p.exchange + p.member * Size::SLICE;
             send(in_block(slice_start + IN, rank ^ 1), slice_start + OUT, Size::SLICE, in_block(forth(), rank ^ 1));
             barrier_arrive(forth(), Size::SLICE);
+        } else {
+            barrier_arrive(forth());
         }
         return magnitude;
     }
@@ -401,6 +405,8 @@ template <typename K, int R, Mode MODE> struct PairRow {
         }
         if (p.lane == 0)
             barrier_arrive(back(), Size::SLICE);
+        else
+            barrier_arrive(back());
     }
 
     // Inverse of the X pass. The gates are asked for first, the next row's samples as soon as there is room.
@@ -556,8 +562,8 @@ template <typename K, int R> DEVICE void pair_rows(const Convolution &c)
         *shared_at<volatile int>(Size::ZERO_AT) = 0;
         const Word barriers = shared_address(shared_memory) + Size::BARRIERS_AT;
         for (int i = 0; i < Size::GROUPS; i++) {
-            barrier_create(barriers + i * Size::BARRIERS, Size::WARPS);
-            barrier_create(barriers + i * Size::BARRIERS + 8, Size::WARPS);
+            barrier_create(barriers + i * Size::BARRIERS, 32 * Size::WARPS);
+            barrier_create(barriers + i * Size::BARRIERS + 8, 32 * Size::WARPS);
             barrier_create(barriers + i * Size::BARRIERS + 16, 2 * Size::WARPS);
             shared_at<Word>(Size::SEEN_AT)[2 * i] = 0;
         }

@@ -43,11 +43,20 @@ fn check(case: &str, layout: &str, device: &Device) -> Result<()> {
 
     let model = from_files(&config_name, &weights, DType::F32, device)?;
     assert_within(&model.forward(ids)?, want, 1e-4, "f32 logits");
-    // The second call takes the kept filters, which changes nothing.
+    // Filters that are kept change nothing. On a GPU cuBLAS may choose another algorithm when it has
+    // less memory, which rounds differently.
     let first = to_f64(&model.forward(ids)?);
-    assert_eq!(to_f64(&model.forward(ids)?), first);
+    let same = |model: &HyenaDna| -> Result<()> {
+        let again = to_f64(&model.forward(ids)?);
+        if device.is_cpu() {
+            assert_eq!(again, first);
+        }
+        assert!(deviation(&again, &first).relative_rms < 2e-6);
+        Ok(())
+    };
+    same(&model)?;
     model.set_cache_bytes(0);
-    assert_eq!(to_f64(&model.forward(ids)?), first);
+    same(&model)?;
 
     if !device.is_cpu() {
         return Ok(());

@@ -88,11 +88,12 @@ fn more_than_the_gpu_holds_cuda() -> Result<()> {
 }
 
 /// Batch, channels and sequence length of slightly more than 2^31 elements.
-const BEYOND_32_BITS: [[usize; 3]; 4] = [
+const BEYOND_32_BITS: [[usize; 3]; 5] = [
     [8_389_000, 4, 64],
     [21_000, 100, 1024],
     [1_030, 512, 4096],
     [1, 65_537, 32768],
+    [1, 32_769, 65536],
 ];
 
 #[test]
@@ -183,7 +184,7 @@ fn calls_can_be_captured_in_a_graph() -> Result<()> {
     // SAFETY: all tensors of this device are used on its one stream, by this thread.
     unsafe { cuda.disable_event_tracking() };
     let stream = cuda.cuda_stream();
-    for length in [64, 200, 1024, 4096, 8192, 32768] {
+    for length in [64, 200, 1024, 4096, 8192, 32768, 65536] {
         for dtype in DTYPES {
             let shape = [2, 3, length];
             let k = decaying(1, 3, length, length)?.to_device(&gpu)?;

@@ -7,24 +7,22 @@ use super::arguments::{Convolution, Sequence};
 use super::half_rows::HalfSample;
 use super::recipe::Form;
 use super::sequences::{sequence, Inputs};
+use super::side_streams::{beside, SideStream, SIDE_STREAMS};
 use super::spectrum::HalfSpectrum;
 use super::tables::long_tables;
 use crate::cuda::device::{load_with_shared_memory, uninitialized, Limits};
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
+    CudaFunction, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr,
 };
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
-use recipe::{LongRecipe, COLUMN_THREADS, ROW_THREADS};
+use recipe::{LongRecipe, COLUMN_THREADS, LAST_POINTS, ROW_THREADS};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Most rows that are counted in one go.
 const MOST_ROWS: usize = i32::MAX as usize;
-/// Sums of squares of a row.
-const PARTS: usize = 32;
-
 /// The kernels' argument, as `cuda/long_rows.cuh` declares it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -32,8 +30,8 @@ struct Group {
     convolution: Convolution,
     /// Addresses.
     workspace: u64,
-    sums: u64,
-    scales: u64,
+    tiles: u64,
+    unscale: u64,
     /// Rows, by number channel · batch size + batch.
     first: i32,
     rows: i32,
@@ -45,15 +43,17 @@ struct Group {
 // SAFETY: a C structure of numbers, the same as the kernels' parameter.
 unsafe impl DeviceRepr for Group {}
 
-/// What the passes of a group of rows leave for one another.
+/// What the passes of a group of rows leave for one another: for some groups at a time, each on its
+/// own stream.
 pub(super) struct Workspace {
     /// The most rows of a group.
     rows: usize,
+    groups: usize,
     /// Complex f16.
     points: CudaSlice<u32>,
-    /// Sums of squares, and the scales that come of them.
-    sums: CudaSlice<f64>,
-    scales: CudaSlice<f32>,
+    /// The scale and the sum of squares of each tile of samples, and what undoes the scale of a row.
+    tiles: CudaSlice<f32>,
+    unscale: CudaSlice<f32>,
 }
 
 impl Workspace {
@@ -63,15 +63,17 @@ impl Workspace {
         inputs: &Inputs<'_, T>,
     ) -> Result<Self> {
         let rows = inputs.u.batch.saturating_mul(inputs.u.channels);
-        let rows = recipe.rows_in_group().min(rows).max(1);
-        let what = "the workspace";
+        let in_group = recipe.rows_in_group().min(rows).max(1);
+        let groups = rows.div_ceil(in_group).clamp(1, SIDE_STREAMS);
+        let (rows, what) = (in_group * groups, "the workspace");
         // SAFETY: the passes of a group write what the later ones read.
         unsafe {
             Ok(Workspace {
-                rows,
+                rows: in_group,
+                groups,
                 points: uninitialized(device, rows * recipe.size, what)?,
-                sums: uninitialized(device, rows * PARTS, what)?,
-                scales: uninitialized(device, rows, what)?,
+                tiles: uninitialized(device, rows * 2 * recipe.tiles_of_row(), what)?,
+                unscale: uninitialized(device, rows, what)?,
             })
         }
     }
@@ -97,7 +99,7 @@ pub(super) fn convolve<T: HalfSample>(
     }
     let tables = tables_on(device, recipe)?;
     let stream = device.cuda_stream();
-    let in_group = workspace.rows;
+    let (in_group, workspace_groups) = (workspace.rows, workspace.groups);
     let items = (MOST_ROWS / rows.channels).min(rows.batch);
     for first in (0..rows.batch).step_by(items) {
         let count = items.min(rows.batch - first);
@@ -118,8 +120,8 @@ pub(super) fn convolve<T: HalfSample>(
         let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);
         let (tables, _tables) = tables.device_ptr(&stream);
         let (points, _points) = workspace.points.device_ptr_mut(&stream);
-        let (sums, _sums) = workspace.sums.device_ptr_mut(&stream);
-        let (scales, _scales) = workspace.scales.device_ptr_mut(&stream);
+        let (tiles, _tiles) = workspace.tiles.device_ptr_mut(&stream);
+        let (row_unscale, _row_unscale) = workspace.unscale.device_ptr_mut(&stream);
 
         let bytes = size_of::<T>();
         let vectors = (length * bytes).is_multiple_of(16)
@@ -130,47 +132,47 @@ pub(super) fn convolve<T: HalfSample>(
             true => T::PRECISE_NAME,
             false => T::NAME,
         };
-        let passes = Passes {
-            device,
-            stream: &stream,
-            recipe,
-            multiprocessors: Limits::of(device)?.multiprocessors,
-            variant: format!(
-                "{dtype}_{}_{}",
-                if gates.is_some() { "gated" } else { "plain" },
-                match vectors && length == recipe.size {
-                    true => "whole",
-                    false => "general",
-                },
-            ),
-            arithmetic: if dtype == "bf16" { "fast" } else { "precise" },
-        };
+        let variant = format!(
+            "{dtype}_{}_{}",
+            if gates.is_some() { "gated" } else { "plain" },
+            match vectors && length == recipe.size {
+                true => "whole",
+                false => "general",
+            },
+        );
+        let passes = Passes::new(device, recipe, &variant, dtype != "bf16")?;
         let total = batch * channels;
-        for first in (0..total).step_by(in_group) {
-            passes.run(&Group {
-                convolution: Convolution {
-                    u,
-                    in_gate: gate(0),
-                    out_gate: gate(1),
-                    y,
-                    spectrum: words,
-                    unscale,
-                    tables,
-                    batch: batch as i32,
-                    channels: channels as i32,
-                    length: length as i32,
-                    vectors: i32::from(vectors),
-                    accumulate: 0,
-                },
-                workspace: points,
-                sums,
-                scales,
-                first: first as i32,
-                rows: in_group.min(total - first) as i32,
-                points: recipe.row_points() as i32,
-                weight: recipe.form.weight() as f32,
-            })?;
-        }
+        beside(&stream, |streams| {
+            let places = (0..workspace_groups).zip(streams).cycle();
+            for (first, (place, stream)) in (0..total).step_by(in_group).zip(places) {
+                let before = (place * in_group) as u64;
+                let group = Group {
+                    convolution: Convolution {
+                        u,
+                        in_gate: gate(0),
+                        out_gate: gate(1),
+                        y,
+                        spectrum: words,
+                        unscale,
+                        tables,
+                        batch: batch as i32,
+                        channels: channels as i32,
+                        length: length as i32,
+                        vectors: i32::from(vectors),
+                        accumulate: 0,
+                    },
+                    workspace: points + before * 4 * recipe.size as u64,
+                    tiles: tiles + before * 8 * recipe.tiles_of_row() as u64,
+                    unscale: row_unscale + before * 4,
+                    first: first as i32,
+                    rows: in_group.min(total - first) as i32,
+                    points: recipe.row_points() as i32,
+                    weight: recipe.form.weight() as f32,
+                };
+                passes.run(*stream, &group)?;
+            }
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -182,114 +184,122 @@ const NOTHING: Sequence = Sequence {
     channel_stride: 0,
 };
 
-/// The launches of one group.
-struct Passes<'a> {
-    device: &'a CudaDevice,
-    stream: &'a CudaStream,
-    recipe: &'a LongRecipe,
-    multiprocessors: usize,
-    /// Of the kernels that read or write samples, and of the others.
-    variant: String,
-    arithmetic: &'static str,
+/// What a pass goes over, in blocks of threads.
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    /// Tiles of samples.
+    Columns,
+    /// Rows of the convolution.
+    Rows,
+    /// Tiles of the rows that the columns leave.
+    MiddleColumns,
+    /// Rows of 2048 points.
+    LastRows,
 }
 
-impl Passes<'_> {
-    fn run(&self, group: &Group) -> Result<()> {
+/// One launch for each group.
+struct Pass {
+    kernel: CudaFunction,
+    over: Over,
+    shared_bytes: usize,
+    /// Bytes of tables before its own.
+    tables: usize,
+    /// The second parameter of the kernels that have one.
+    number: i32,
+}
+
+/// The launches of a group, in order.
+struct Passes<'a> {
+    recipe: &'a LongRecipe,
+    multiprocessors: usize,
+    passes: Vec<Pass>,
+}
+
+impl<'a> Passes<'a> {
+    /// `variant` is that of the kernels that read or write samples; the others sum in f32 if `precise`.
+    fn new(
+        device: &CudaDevice,
+        recipe: &'a LongRecipe,
+        variant: &str,
+        precise: bool,
+    ) -> Result<Self> {
+        let columns_name = format!("{}_{variant}", recipe.columns / 16);
+        let arithmetic = if precise { "precise" } else { "fast" };
+        let [columns, inverse_columns, middle, inverse_middle, last] = recipe.table_offsets();
+        let pass = |name: &str, over: Over, tables: usize, number: usize| -> Result<Pass> {
+            let shared_bytes = match over {
+                Over::Columns => recipe.column_shared_bytes(),
+                Over::Rows => 0,
+                Over::MiddleColumns => LongRecipe::middle_shared_bytes(),
+                Over::LastRows => LongRecipe::row_shared_bytes(),
+            };
+            Ok(Pass {
+                kernel: load_with_shared_memory(device, "long_rows", name, shared_bytes)?,
+                over,
+                shared_bytes,
+                tables,
+                number: number as i32,
+            })
+        };
+        let forward_columns = format!("long_columns_{columns_name}");
+        let mut passes = vec![pass(&forward_columns, Over::Columns, columns, 0)?];
+        if recipe.middle > 1 {
+            let name = format!("long_middle_{arithmetic}");
+            passes.push(pass("long_scales", Over::Rows, 0, recipe.size)?);
+            passes.push(pass(&name, Over::MiddleColumns, middle, recipe.columns)?);
+        }
+        let rows = format!("long_rows_{LAST_POINTS}_{arithmetic}");
+        passes.push(pass(&rows, Over::LastRows, last, recipe.first_points())?);
+        if recipe.middle > 1 {
+            let name = format!("long_inverse_middle_{arithmetic}");
+            passes.push(pass(
+                &name,
+                Over::MiddleColumns,
+                inverse_middle,
+                recipe.columns,
+            )?);
+        }
+        let back = format!("long_inverse_columns_{columns_name}");
+        passes.push(pass(&back, Over::Columns, inverse_columns, 0)?);
+        Ok(Passes {
+            recipe,
+            multiprocessors: Limits::of(device)?.multiprocessors,
+            passes,
+        })
+    }
+
+    fn run(&self, stream: SideStream, group: &Group) -> Result<()> {
         let recipe = self.recipe;
         let rows = group.rows as usize;
-        let size = recipe.size as i32;
-        let [columns, inverse_columns, middle, inverse_middle, last] = recipe.table_offsets();
-        let with_tables = |group: &Group, offset: usize| Group {
-            convolution: Convolution {
-                tables: group.convolution.tables + offset as u64,
-                ..group.convolution
-            },
-            ..*group
-        };
-        let sums = self.config((PARTS, rows), COLUMN_THREADS, 0);
-        let name = format!("long_sums_{}", self.variant);
-        self.launch(&name, sums, group, Some(size))?;
-        let scales = self.config((rows.div_ceil(8), 1), 256, 0);
-        self.launch("long_scales", scales, group, Some(size))?;
-
-        let blocks = rows * LongRecipe::tiles(recipe.row_points());
-        let blocks = blocks.min(self.multiprocessors * recipe.column_blocks());
-        let by_columns = self.config((blocks, 1), COLUMN_THREADS, recipe.column_shared_bytes());
-        let name = format!("long_columns_{}_{}", recipe.columns / 16, self.variant);
-        self.launch(&name, by_columns, &with_tables(group, columns), None)?;
-
-        let middle_rows = rows * recipe.columns;
-        let middle_points = recipe.row_points() / recipe.middle;
-        let blocks = middle_rows * LongRecipe::tiles(middle_points);
-        let blocks = blocks.min(self.multiprocessors * 6);
-        let between = self.config((blocks, 1), COLUMN_THREADS, recipe.middle_shared_bytes());
-        let middle_group = Group {
-            rows: middle_rows as i32,
-            points: middle_points as i32,
-            ..*group
-        };
-        if recipe.middle > 1 {
-            let name = format!("long_middle_{}", self.arithmetic);
-            self.launch(&name, between, &with_tables(&middle_group, middle), None)?;
+        for pass in &self.passes {
+            let mut group = *group;
+            group.convolution.tables += pass.tables as u64;
+            let (blocks, threads) = match pass.over {
+                Over::Columns => (
+                    recipe.column_grid(rows, self.multiprocessors),
+                    COLUMN_THREADS,
+                ),
+                Over::Rows => (rows, COLUMN_THREADS),
+                Over::MiddleColumns => {
+                    let (rows, points) = (rows * recipe.columns, LAST_POINTS);
+                    group.rows = rows as i32;
+                    group.points = points as i32;
+                    let blocks = rows * LongRecipe::tiles(points);
+                    (blocks.min(self.multiprocessors * 6), COLUMN_THREADS)
+                }
+                Over::LastRows => {
+                    let blocks = (rows * recipe.first_points()).div_ceil(ROW_THREADS / 32);
+                    (blocks.min(self.multiprocessors * 4), ROW_THREADS)
+                }
+            };
+            let config = (blocks, threads, pass.shared_bytes);
+            // SAFETY: the kernel takes this structure, and some a number of points after it. Its rows lie
+            // inside their slices (`Rows::new`), those of `y` fill it; spectrum, scales and tables are
+            // those of the recipe; the workspace has room for the rows of its groups. The guards of the
+            // caller keep all of them until the streams have been joined, and order it among the streams
+            // that use them.
+            unsafe { stream.launch(&pass.kernel, config, &group, &pass.number) }?;
         }
-
-        let blocks = (rows * recipe.first_points()).div_ceil(ROW_THREADS / 32);
-        let blocks = blocks.min(self.multiprocessors * 4);
-        let by_rows = self.config((blocks, 1), ROW_THREADS, recipe.row_shared_bytes());
-        let name = format!("long_rows_2048_{}", self.arithmetic);
-        let first_points = recipe.first_points() as i32;
-        self.launch(
-            &name,
-            by_rows,
-            &with_tables(group, last),
-            Some(first_points),
-        )?;
-
-        if recipe.middle > 1 {
-            let name = format!("long_inverse_middle_{}", self.arithmetic);
-            let group = with_tables(&middle_group, inverse_middle);
-            self.launch(&name, between, &group, None)?;
-        }
-        let name = format!(
-            "long_inverse_columns_{}_{}",
-            recipe.columns / 16,
-            self.variant
-        );
-        self.launch(
-            &name,
-            by_columns,
-            &with_tables(group, inverse_columns),
-            None,
-        )
-    }
-
-    fn config(&self, blocks: (usize, usize), threads: usize, shared_bytes: usize) -> LaunchConfig {
-        LaunchConfig {
-            grid_dim: (blocks.0 as u32, blocks.1 as u32, 1),
-            block_dim: (threads as u32, 1, 1),
-            shared_mem_bytes: shared_bytes as u32,
-        }
-    }
-
-    fn launch(
-        &self,
-        function: &str,
-        config: LaunchConfig,
-        group: &Group,
-        size: Option<i32>,
-    ) -> Result<()> {
-        let bytes = config.shared_mem_bytes as usize;
-        let kernel = load_with_shared_memory(self.device, "long_rows", function, bytes)?;
-        let mut builder = self.stream.launch_builder(&kernel);
-        builder.arg(group);
-        if let Some(size) = &size {
-            builder.arg(size);
-        }
-        // SAFETY: the kernel takes this structure, and some a number of points after it. Its rows lie
-        // inside their slices (`Rows::new`), those of `y` fill it; spectrum, scales and tables are those
-        // of the recipe; the workspace has room for the rows of a group. The guards of the caller keep
-        // all of them until the launch is queued, and order it among the streams that use them.
-        unsafe { builder.launch(config) }.w()?;
         Ok(())
     }
 }
@@ -336,7 +346,6 @@ mod tests {
         for dtype in ["bf16", "bf16_precise", "f16"] {
             for gates in ["plain", "gated"] {
                 for rows in ["whole", "general"] {
-                    names.push(format!("long_sums_{dtype}_{gates}_{rows}"));
                     for points in [2, 4, 8, 16] {
                         for kernel in ["long_columns", "long_inverse_columns"] {
                             names.push(format!("{kernel}_{points}_{dtype}_{gates}_{rows}"));

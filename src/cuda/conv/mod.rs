@@ -11,6 +11,7 @@ mod long_full_rows;
 mod long_rows;
 pub(crate) mod recipe;
 mod sequences;
+mod side_streams;
 mod spectrum;
 mod tables;
 

@@ -240,15 +240,26 @@ fn copies_arrive_when_waited_for() {
             "st.global.u32 [%rd1], %r3; bar.warp.sync -1;\n\
              mov.u32 %r4, dynamic; shl.b32 %r5, %r0, 4; add.u32 %r6, %r4, %r5;\n\
              setp.lt.u32 %p1, %r0, 8; mul.wide.u32 %rd2, %r0, 16; add.s64 %rd2, %rd0, %rd2;\n\
-             @%p1 cp.async.cg.shared.global [%r6], [%rd2], 16; cp.async.commit_group; {wait}\n\
+             @%p1 cp.async.cg.shared.global [%r6], [%rd2], 16; {wait}\n\
              bar.warp.sync -1; shl.b32 %r7, %r0, 2; add.u32 %r7, %r7, %r4;\n\
              ld.shared.u32 %r8, [%r7]; add.u32 %r8, %r8, 5; st.global.u32 [%rd1], %r8;"
         )
     };
-    let waits = kernel("", &body("cp.async.wait_group 0;"));
-    let words = output(&waits, launch(1, 32), 32).unwrap();
-    assert!((5u32..).zip(words).all(|(x, y)| x == y));
-    let forgets = kernel("", &body(""));
-    let words = output(&forgets, launch(1, 32), 32).unwrap();
-    assert!(words.iter().all(|&word| word == 4), "{words:?}");
+    for waits in [
+        "cp.async.commit_group; cp.async.wait_group 0;",
+        "cp.async.wait_all;",
+    ] {
+        let waits = kernel("", &body(waits));
+        let words = output(&waits, launch(1, 32), 32).unwrap();
+        assert!((5u32..).zip(words).all(|(x, y)| x == y));
+    }
+    for forgets in [
+        "",
+        "cp.async.commit_group;",
+        "cp.async.wait_group 0;", // of no group yet
+    ] {
+        let forgets = kernel("", &body(forgets));
+        let words = output(&forgets, launch(1, 32), 32).unwrap();
+        assert!(words.iter().all(|&word| word == 4), "{words:?}");
+    }
 }

@@ -11,8 +11,9 @@ const MIDDLE_POINTS: usize = 16;
 /// Complex points of the shortest and the longest transform.
 const SHORTEST: usize = 1 << 16;
 const LONGEST: usize = 1 << 23;
-/// Bytes of the workspace, unless one row takes more: it should stay in the L2.
-const WORKSPACE: usize = 32 << 20;
+/// Bytes of the workspace of a group of rows, unless one row takes more: those of all streams should
+/// stay in the L2.
+const WORKSPACE: usize = 12 << 20;
 /// Samples that a block of columns takes of each row, and its threads.
 const TILE: usize = 64;
 pub(crate) const COLUMN_THREADS: usize = 256;
@@ -106,13 +107,28 @@ impl LongRecipe {
     }
 
     /// The same between.
-    pub(crate) fn middle_shared_bytes(&self) -> usize {
+    pub(crate) fn middle_shared_bytes() -> usize {
         shared_bytes(MIDDLE_POINTS)
     }
 
     /// The same of a block of rows.
-    pub(crate) fn row_shared_bytes(&self) -> usize {
+    pub(crate) fn row_shared_bytes() -> usize {
         28 * ENTRY
+    }
+
+    /// Tiles of samples in a row.
+    pub(crate) fn tiles_of_row(&self) -> usize {
+        Self::tiles(self.row_points())
+    }
+
+    /// Blocks of columns for `rows` rows: those of all places take a row together.
+    pub(crate) fn column_grid(&self, rows: usize, multiprocessors: usize) -> usize {
+        let most = multiprocessors * self.column_blocks();
+        let places = self.tiles_of_row();
+        match most / places {
+            0 => most.max(1),
+            together => places * together.min(rows.max(1)),
+        }
     }
 
     /// Blocks of columns in a row of `points` columns.
@@ -164,6 +180,20 @@ mod tests {
         for exponent in 16..=23 {
             assert!(LongRecipe::choose(1 << exponent, 99 << 10).is_some());
             assert_eq!(LongRecipe::choose(1 << exponent, 8 << 10), None);
+        }
+    }
+
+    #[test]
+    fn blocks_of_all_places_take_a_row_together() {
+        for (exponent, rows, multiprocessors, blocks) in [
+            (16, 128, 132, 384),
+            (16, 2, 132, 64),
+            (19, 16, 132, 256),
+            (16, 128, 8, 24),
+            (20, 8, 132, 396),
+        ] {
+            let recipe = LongRecipe::choose(1 << exponent, 227 << 10).unwrap();
+            assert_eq!(recipe.column_grid(rows, multiprocessors), blocks);
         }
     }
 

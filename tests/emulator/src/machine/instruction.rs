@@ -201,6 +201,8 @@ pub enum Operation {
     EndCopies,
     WaitForCopies {
         groups_left: usize,
+        /// Of those that belong to no group yet, too.
+        all: bool,
     },
     Nothing,
     /// Not understood, or an error of the kernel's own.

@@ -666,8 +666,12 @@ impl Lowering<'_> {
             "cp" if has("async") && has("commit_group") => Operation::EndCopies,
             "cp" if has("async") && has("wait_group") => Operation::WaitForCopies {
                 groups_left: operand(0)?.parse().map_err(|_| name.join("."))?,
+                all: false,
             },
-            "cp" if has("async") && has("wait_all") => Operation::WaitForCopies { groups_left: 0 },
+            "cp" if has("async") && has("wait_all") => Operation::WaitForCopies {
+                groups_left: 0,
+                all: true,
+            },
             "cp" if has("async") && (has("ca") || has("cg")) => Operation::AsynchronousCopy {
                 to: self.address(operand(0)?, Space::Shared)?,
                 from: self.address(operand(1)?, Space::Global)?,

@@ -135,10 +135,13 @@ impl Runner<'_> {
                 let group = std::mem::take(&mut warp.open_copies);
                 warp.copy_groups.push(group);
             }
-            Operation::WaitForCopies { groups_left } => {
+            Operation::WaitForCopies { groups_left, all } => {
                 let warp = &mut self.blocks[self.rank].warps[self.index];
                 let done = warp.copy_groups.len().saturating_sub(*groups_left);
-                let copies: Vec<_> = warp.copy_groups.drain(..done).flatten().collect();
+                let mut copies: Vec<_> = warp.copy_groups.drain(..done).flatten().collect();
+                if *all {
+                    copies.append(&mut warp.open_copies);
+                }
                 for copy in copies {
                     let who = Who::Lane(copy.lane as u8);
                     let lane = copy.lane as usize;
