@@ -18,11 +18,13 @@ struct Function<'a> {
 }
 
 /// What begins a line at the level of the module, beside functions.
-const DIRECTIVES: [&str; 10] = [
+const DIRECTIVES: [&str; 12] = [
     ".version",
     ".target",
     ".address_size",
     ".extern",
+    ".shared",
+    ".weak .shared",
     ".global",
     ".const",
     ".visible .global",

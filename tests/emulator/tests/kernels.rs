@@ -177,6 +177,20 @@ fn a_called_function() {
 }
 
 #[test]
+fn shared_memory_of_a_called_function() {
+    let text = kernel(
+        "",
+        "{ call.uni reverse, (); }\n bar.sync 0; mov.u32 %r4, kept; shl.b32 %r5, %r0, 2;\n\
+         add.u32 %r6, %r4, %r5; ld.shared.u32 %r7, [%r6]; st.global.u32 [%rd1], %r7;",
+    );
+    let function = ".shared .align 4 .b8 kept[256];\n.func reverse()\n{ .reg .b32 %r<9>;\n\
+                    mov.u32 %r1, %tid.x; sub.u32 %r2, 63, %r1; shl.b32 %r3, %r2, 2;\n\
+                    mov.u32 %r4, kept; add.u32 %r5, %r4, %r3; st.shared.u32 [%r5], %r1; ret; }\n";
+    let words = output(&(text + function), launch(1, 64), 64).unwrap();
+    assert!((0u32..64).rev().eq(words));
+}
+
+#[test]
 fn halves_of_words() {
     let text = kernel(
         "",

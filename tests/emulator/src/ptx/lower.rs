@@ -77,14 +77,23 @@ pub fn lower(
             _ => None,
         })
         .collect::<Vec<_>>();
+    // Those of functions too, which may be called.
+    let is_used = |variable: &&Variable| {
+        let bodies = functions.values().map(|function| &function.body);
+        bodies
+            .chain([&entry.body])
+            .any(|body| body.contains(&variable.name))
+    };
     for variable in module_shared
         .iter()
-        .filter(|variable| !variable.open_ended && entry.body.contains(&variable.name))
+        .filter(|variable| !variable.open_ended)
+        .filter(is_used)
         .chain(&shared_of_body)
         .chain(
             module_shared
                 .iter()
-                .filter(|variable| variable.open_ended && entry.body.contains(&variable.name)),
+                .filter(|variable| variable.open_ended)
+                .filter(is_used),
         )
     {
         let offset = lowering
