@@ -5,7 +5,8 @@
 // 1. Columns: A-point DFTs over X, twiddle exp(-2 pi i (kX - weight) m / P), rows kX of M points to the workspace.
 // 2. Rows: transform of M points, product with the spectrum, and back, in place.
 // 3. The inverse of the columns, real part, out-gate, store.
-// Rows of M = 32768 take the columns of 16 points first, and last (long_middle_columns).
+// Rows of M = 32768 take the columns of 16 points first, and last (long_middle_columns), where they do not fit the
+// shared memory (long_block_rows.cuh).
 //
 // Columns: a block takes A rows of 64 samples, a tile, through shared memory, a warp 8 samples of them. X = B X' + j, and
 // kX = k' + 16 k: X' by a matrix product that has the twiddle of j folded in, j by a butterfly over registers. A block

@@ -17,7 +17,9 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
-use recipe::{LongRecipe, COLUMN_THREADS, LAST_POINTS, ROW_THREADS};
+use recipe::{
+    LongRecipe, BLOCK_SHARED_BYTES, BLOCK_THREADS, COLUMN_THREADS, LAST_POINTS, ROW_THREADS,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -195,6 +197,8 @@ enum Over {
     MiddleColumns,
     /// Rows of 2048 points.
     LastRows,
+    /// Rows that the columns leave, each on a block.
+    Blocks,
 }
 
 /// One launch for each group.
@@ -225,16 +229,22 @@ impl<'a> Passes<'a> {
     ) -> Result<Self> {
         let columns_name = format!("{}_{variant}", recipe.columns / 16);
         let arithmetic = if precise { "precise" } else { "fast" };
-        let [columns, inverse_columns, middle, inverse_middle, last] = recipe.table_offsets();
+        let [columns, inverse_columns, middle, inverse_middle, last, block] =
+            recipe.table_offsets();
         let pass = |name: &str, over: Over, tables: usize, number: usize| -> Result<Pass> {
             let shared_bytes = match over {
                 Over::Columns => recipe.column_shared_bytes(),
                 Over::Rows => 0,
                 Over::MiddleColumns => LongRecipe::middle_shared_bytes(),
                 Over::LastRows => LongRecipe::row_shared_bytes(),
+                Over::Blocks => BLOCK_SHARED_BYTES,
+            };
+            let module = match over {
+                Over::Blocks => "long_block_rows",
+                _ => "long_rows",
             };
             Ok(Pass {
-                kernel: load_with_shared_memory(device, "long_rows", name, shared_bytes)?,
+                kernel: load_with_shared_memory(device, module, name, shared_bytes)?,
                 over,
                 shared_bytes,
                 tables,
@@ -244,20 +254,26 @@ impl<'a> Passes<'a> {
         let forward_columns = format!("long_columns_{columns_name}");
         let mut passes = vec![pass(&forward_columns, Over::Columns, columns, 0)?];
         if recipe.middle > 1 {
-            let name = format!("long_middle_{arithmetic}");
             passes.push(pass("long_scales", Over::Rows, 0, recipe.size)?);
-            passes.push(pass(&name, Over::MiddleColumns, middle, recipe.columns)?);
         }
-        let rows = format!("long_rows_{LAST_POINTS}_{arithmetic}");
-        passes.push(pass(&rows, Over::LastRows, last, recipe.first_points())?);
-        if recipe.middle > 1 {
-            let name = format!("long_inverse_middle_{arithmetic}");
-            passes.push(pass(
-                &name,
-                Over::MiddleColumns,
-                inverse_middle,
-                recipe.columns,
-            )?);
+        if recipe.rows_on_chip {
+            let name = format!("long_block_rows_{arithmetic}");
+            passes.push(pass(&name, Over::Blocks, block, recipe.columns)?);
+        } else {
+            let between = |name: &str, tables: usize| match recipe.middle {
+                1 => Ok(None),
+                _ => pass(
+                    &format!("{name}_{arithmetic}"),
+                    Over::MiddleColumns,
+                    tables,
+                    recipe.columns,
+                )
+                .map(Some),
+            };
+            passes.extend(between("long_middle", middle)?);
+            let rows = format!("long_rows_{LAST_POINTS}_{arithmetic}");
+            passes.push(pass(&rows, Over::LastRows, last, recipe.first_points())?);
+            passes.extend(between("long_inverse_middle", inverse_middle)?);
         }
         let back = format!("long_inverse_columns_{columns_name}");
         passes.push(pass(&back, Over::Columns, inverse_columns, 0)?);
@@ -291,6 +307,10 @@ impl<'a> Passes<'a> {
                     let blocks = (rows * recipe.first_points()).div_ceil(ROW_THREADS / 32);
                     (blocks.min(self.multiprocessors * 4), ROW_THREADS)
                 }
+                Over::Blocks => (
+                    (rows * recipe.columns).min(self.multiprocessors),
+                    BLOCK_THREADS,
+                ),
             };
             let config = (blocks, threads, pass.shared_bytes);
             // SAFETY: the kernel takes this structure, and some a number of points after it. Its rows lie
@@ -356,6 +376,10 @@ mod tests {
         }
         for name in names {
             choose(PTX, "long_rows", &name, 1000).unwrap();
+        }
+        for arithmetic in ["fast", "precise"] {
+            let name = format!("long_block_rows_{arithmetic}");
+            choose(PTX, "long_block_rows", &name, 1000).unwrap();
         }
         for name in ["long_spectrum_scales", "long_spectrum_words"] {
             choose(PTX, "long_spectrum", name, 1000).unwrap();

@@ -7,7 +7,7 @@ use crate::conv::LagWindow;
 /// Points of the rows that the last pass takes whole.
 pub(crate) const LAST_POINTS: usize = 2048;
 /// Points of the columns between, where there are three kinds of passes.
-const MIDDLE_POINTS: usize = 16;
+pub(crate) const MIDDLE_POINTS: usize = 16;
 /// Complex points of the shortest and the longest transform.
 const SHORTEST: usize = 1 << 16;
 const LONGEST: usize = 1 << 23;
@@ -20,6 +20,12 @@ pub(crate) const COLUMN_THREADS: usize = 256;
 pub(crate) const ROW_THREADS: usize = 128;
 /// Bytes of one entry of a table: four words for each of 32 lanes.
 const ENTRY: usize = 32 * 16;
+/// Entries of the tables of a block that takes rows of 16 · 2048 points, its threads, and its shared
+/// memory: tables, a row, and a few flags, as `cuda/block_rows.cuh` has them.
+const BLOCK_ENTRIES: usize = 8 * 4 + 16 * 8 + 4 + 16;
+pub(crate) const BLOCK_THREADS: usize = 512;
+pub(crate) const BLOCK_SHARED_BYTES: usize =
+    BLOCK_ENTRIES * ENTRY + 4 * MIDDLE_POINTS * LAST_POINTS + 32;
 
 /// The transform of `size = columns · 2048` complex points, or `columns · 16 · 2048`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +39,8 @@ pub(crate) struct LongRecipe {
     pub(crate) columns: usize,
     /// Points of the pass after it: 16, or 1 for none.
     pub(crate) middle: usize,
+    /// Whether a block takes what comes after the first pass, rows of 16 · 2048 points, in one.
+    pub(crate) rows_on_chip: bool,
 }
 
 impl LongRecipe {
@@ -51,6 +59,7 @@ impl LongRecipe {
             size,
             columns: size / LAST_POINTS / middle,
             middle,
+            rows_on_chip: !direct && BLOCK_SHARED_BYTES <= shared_memory_bytes,
         };
         (recipe.column_shared_bytes() <= shared_memory_bytes).then_some(recipe)
     }
@@ -86,13 +95,14 @@ impl LongRecipe {
     }
 
     /// Entries of the tables of each pass, in order.
-    pub(crate) fn table_entries(&self) -> [usize; 5] {
+    pub(crate) fn table_entries(&self) -> [usize; 6] {
         let butterfly = self.columns / 16;
-        [2 * butterfly, 2 * butterfly, 2, 2, 28]
+        let block = if self.rows_on_chip { BLOCK_ENTRIES } else { 0 };
+        [2 * butterfly, 2 * butterfly, 2, 2, 28, block]
     }
 
     /// Bytes before the tables of each pass.
-    pub(crate) fn table_offsets(&self) -> [usize; 5] {
+    pub(crate) fn table_offsets(&self) -> [usize; 6] {
         let mut offset = 0;
         self.table_entries().map(|entries| {
             let start = offset;
@@ -180,6 +190,19 @@ mod tests {
         for exponent in 16..=23 {
             assert!(LongRecipe::choose(1 << exponent, 99 << 10).is_some());
             assert_eq!(LongRecipe::choose(1 << exponent, 8 << 10), None);
+        }
+    }
+
+    #[test]
+    fn rows_between_stay_on_the_chip_where_there_is_room() {
+        for (exponent, kilobytes, on_chip) in [
+            (19, 227, false),
+            (20, 227, true),
+            (20, 163, false),
+            (23, 227, true),
+        ] {
+            let recipe = LongRecipe::choose(1 << exponent, kilobytes << 10).unwrap();
+            assert_eq!(recipe.rows_on_chip, on_chip, "{exponent}, {kilobytes}");
         }
     }
 

@@ -1,19 +1,22 @@
 //! The tables of rows in several passes: `cuda/long_rows.cuh`.
 
 use super::{
-    as_left, as_result, as_right, column_twiddles, complex, dft, left, negative, product, turn,
-    Entry,
+    as_left, as_result, as_right, block_rows, column_twiddles, complex, dft, left, negative,
+    product, turn, Entry,
 };
-use crate::cuda::conv::long_rows::recipe::{LongRecipe, LAST_POINTS};
+use crate::cuda::conv::long_rows::recipe::{LongRecipe, LAST_POINTS, MIDDLE_POINTS};
 use rustfft::num_complex::Complex64;
 
-/// Columns, columns back, middle columns, middle columns back, rows: as many entries each as
+/// Columns, columns back, middle columns, middle columns back, rows, rows on the chip: as many entries each as
 /// [`LongRecipe::table_entries`] says.
 pub(crate) fn long_tables(recipe: &LongRecipe) -> Vec<u32> {
     let mut entries = columns(recipe.columns, recipe.form.weight());
     entries.extend(complex(as_left, forward));
     entries.extend(complex(as_left, inverse));
     entries.extend(rows());
+    if recipe.rows_on_chip {
+        entries.extend(block_rows(MIDDLE_POINTS * LAST_POINTS, MIDDLE_POINTS, 0.0));
+    }
     entries.into_iter().flatten().flatten().collect()
 }
 
