@@ -1,0 +1,400 @@
+// The columns of long_rows.cuh: the first pass over rows of A M samples, and the last; and, where M = 16 2048, those
+// between.
+//
+// A block takes A rows of 64 samples, a tile, through shared memory, a warp 8 samples of them. X = B X' + j, and
+// kX = k' + 16 k: X' by a matrix product that has the twiddle of j folded in, j by a butterfly over registers. A block
+// stays at the same place m of one row after the other, for which it keeps the twiddles of m in registers; the blocks
+// of all places take a row together.
+//
+// Bound by latency: a pass issues in 30 to 50 % of the slots and moves a quarter of what the L2 could.
+#pragma once
+#include "long_rows.cuh"
+#include "long_twiddles.cuh"
+#include "tensor_core.cuh"
+#include "row_stages.cuh"
+
+// 8 neighbouring samples of u and of in_gate.
+template <typename K, Mode MODE> struct Samples {
+    typedef typename K::F F;
+    Word u[4], gate[4];
+
+    DEVICE void load(const Row<typename K::T> &row, int first)
+    {
+        load_samples<8, MODE>(u, row.u(), first, row.c);
+        if (K::GATED)
+            load_samples<8, MODE>(gate, row.in_gate(), first, row.c);
+    }
+    DEVICE void product(float (&v)[8]) const
+    {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            v[2 * i] = F::low(u[i]), v[2 * i + 1] = F::high(u[i]);
+            if (K::GATED)
+                v[2 * i] *= F::low(gate[i]), v[2 * i + 1] *= F::high(gate[i]);
+        }
+    }
+};
+
+// Shared memory of the columns: matrices [j][re or im][32 lanes], then a plane of real and one of imaginary parts:
+// row X or k' B + k, 8 units of 8 samples, the unit number swizzled by X' or k'.
+template <int B> struct Columns {
+    static constexpr int A = 16 * B, TABLE = B * 64, PLANE = A * 128; // uint4, bytes
+    static constexpr int VECTORS = B / 2; // of 8 samples, for each thread
+    // Whether the next tile is asked for while this one is computed: registers permitting.
+    static constexpr bool AHEAD = B <= 4;
+    static DEVICE int place(int digit, int j, int unit) { return (digit * B + j) * 128 + ((unit ^ (digit & 7)) << 4); }
+    static DEVICE int place(int row, int unit) { return row * 128 + ((unit ^ (row / B & 7)) << 4); }
+};
+
+// The rows of a group that a block takes one after the other, `step` apart.
+struct RowSteps {
+    int index, batch, channel, step, batch_step, channel_step;
+    DEVICE RowSteps(const LongRows &a, int index, int step) : index(index), step(step)
+    {
+        const int number = a.first + index;
+        channel = number / a.c.batch;
+        batch = number - channel * a.c.batch;
+        channel_step = step / a.c.batch;
+        batch_step = step - channel_step * a.c.batch;
+    }
+    DEVICE void next(int batches)
+    {
+        index += step;
+        batch += batch_step;
+        channel += channel_step;
+        if (batch >= batches) {
+            batch -= batches;
+            channel++;
+        }
+    }
+    template <typename T> DEVICE Row<T> row(const LongRows &a) const { return Row<T>(a.c, batch, channel); }
+};
+
+// Calls body(first sample of a tile, its place, rows from the first of some to the end of others, rows from one to the
+// next). Blocks of all places take a row together where there are so many; else each takes as many tiles as the others.
+template <typename Body> DEVICE void for_each_place(const LongRows &a, const Body &body)
+{
+    const int places = a.points / TILE, blocks = gridDim.x;
+    const bool together = blocks >= places;
+    const long long tiles = (long long)places * a.rows;
+    int tile = together ? 0 : tiles * blockIdx.x / blocks;
+    const int end = together ? 1 : tiles * (blockIdx.x + 1) / blocks;
+#pragma unroll 1
+    while (tile < end) {
+        const int place = together ? blockIdx.x % places : tile / a.rows;
+        const int row = together ? blockIdx.x / places : tile - place * a.rows;
+        const int rows = together ? a.rows : min(a.rows, row + end - tile);
+        body(place * TILE, place, row, rows, together ? blocks / places : 1);
+        tile += together ? 1 : rows - row;
+    }
+}
+
+// Phase 1.
+template <typename K, int B, Mode MODE> DEVICE void long_columns(const LongRows &a)
+{
+    typedef Columns<B> C;
+    typedef typename K::T T;
+    __shared__ __align__(16) unsigned peaks[2][8], squares[2][8]; // of each warp; of this tile and the next in turns
+    const int lane = threadIdx.x & 31, unit = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, size = C::A * a.points;
+    for (int i = threadIdx.x; i < C::TABLE; i += blockDim.x)
+        shared_memory[i] = static_cast<const uint4 *>(a.c.tables)[i];
+    unsigned char *const planes = reinterpret_cast<unsigned char *>(shared_memory + C::TABLE);
+    const Word address = shared_address(planes);
+    const int digit = lane & 15; // X' or k' of the matrix row that this lane addresses
+    const float inverse_size = 1.f / size;
+    int turns = 0;
+    for_each_place(a, [&](int tile_first, int tile_place, int first_row, int end_row, int step) {
+        Twiddles<K, B> twiddles;
+        {
+            const float m = tile_first + 8 * unit + 2 * t;
+            const Turn steps[2] = {turn(-16 * inverse_size * m), turn(-16 * inverse_size * (m + 1))};
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const float k = g + 8 * half - a.weight;
+                twiddles.set(half, turn(-k * m * inverse_size), turn(-k * (m + 1) * inverse_size), steps);
+            }
+        }
+        Samples<K, MODE> samples[C::VECTORS];
+        const int first = (threadIdx.x >> 3) * a.points + tile_first + 8 * (threadIdx.x & 7);
+        const auto load = [&](const RowSteps &rows) {
+            const Row<T> row = rows.row<T>(a);
+#pragma unroll
+            for (int n = 0; n < C::VECTORS; n++)
+                samples[n].load(row, first + 32 * n * a.points);
+        };
+        RowSteps rows(a, first_row, step), ahead = rows;
+        if (C::AHEAD && rows.index < end_row)
+            load(rows);
+#pragma unroll 1
+        for (; rows.index < end_row; rows.next(a.c.batch), turns ^= 1) {
+            if (!C::AHEAD)
+                load(rows);
+            float peak = 0;
+#pragma unroll
+            for (int n = 0; n < C::VECTORS; n++) {
+                float v[8];
+                samples[n].product(v);
+#pragma unroll
+                for (int j = 0; j < 8; j++)
+                    peak = fmaxf(peak, fabsf(v[j]));
+            }
+            const unsigned peak_of_warp = __reduce_max_sync(0xffffffffu, __float_as_uint(peak));
+            if (lane == 0)
+                peaks[turns][unit] = peak_of_warp;
+            __syncthreads(); // the tile before has left
+            const uint4 some = *reinterpret_cast<const uint4 *>(peaks[turns]), others = *reinterpret_cast<const uint4 *>(peaks[turns] + 4);
+            const float scale = tile_scale(max(max(max(some.x, some.y), max(some.z, some.w)), max(max(others.x, others.y), max(others.z, others.w))));
+            float sum = 0;
+#pragma unroll
+            for (int n = 0; n < C::VECTORS; n++) {
+                const int i = threadIdx.x + 256 * n;
+                float v[8];
+                samples[n].product(v);
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    v[j] *= scale;
+                    sum = fmaf(v[j], v[j], sum);
+                }
+                *reinterpret_cast<uint4 *>(planes + C::place(i >> 3, i & 7)) =
+                    make_uint4(pack_half(v[0], v[1]), pack_half(v[2], v[3]), pack_half(v[4], v[5]), pack_half(v[6], v[7]));
+            }
+            const unsigned sum_of_warp = __reduce_add_sync(0xffffffffu, __float2uint_rn(fminf(sum * SQUARES_UNIT, MOST_SQUARES)));
+            if (lane == 0)
+                squares[turns][unit] = sum_of_warp;
+            if (C::AHEAD) {
+                ahead.next(a.c.batch);
+                if (ahead.index < end_row)
+                    load(ahead);
+            }
+            __syncthreads();
+            if (threadIdx.x == 0) {
+                unsigned sum_of_tile = 0;
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+                    sum_of_tile += squares[turns][i];
+                a.tiles[(size_t)rows.index * (a.points / TILE) + tile_place] = make_float2(scale, sum_of_tile / SQUARES_UNIT);
+            }
+            // Words of samples 2t and 2t + 1 at k' = g + 8 half.
+            Word re[2][B], im[2][B];
+#pragma unroll
+            for (int j = 0; j < B; j += 2) {
+                Word v[4];
+                load_matrices<true>(v, address + C::place(digit, j + (lane >> 4), unit));
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    const uint4 *matrices = shared_memory + (j + i) * 64 + lane;
+                    Result<K::PRECISE> x, y;
+                    from_left(x.sum, Operand(matrices), v[2 * i], v[2 * i + 1]);
+                    from_left(y.sum, Operand(matrices + 32), v[2 * i], v[2 * i + 1]);
+                    re[0][j + i] = x.word(0), re[1][j + i] = x.word(1);
+                    im[0][j + i] = y.word(0), im[1][j + i] = y.word(1);
+                }
+            }
+            __syncwarp();
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                word_butterfly<B, false, K::PRECISE>(re[half], im[half]);
+                twiddles.apply(half, re[half], im[half]);
+            }
+#pragma unroll
+            for (int k = 0; k < B; k++) {
+                const int j = reversed(k, B);
+                const Word words[4] = {re[0][j], re[1][j], im[0][j], im[1][j]};
+                store_matrices<false>(address + (lane >> 4) * C::PLANE + C::place(digit, k, unit), words);
+            }
+            __syncthreads();
+            __half *out = static_cast<__half *>(a.workspace) + (size_t)rows.index * 2 * size + tile_first;
+#pragma unroll
+            for (int n = 0; n < 2 * C::VECTORS; n++) {
+                const int i = threadIdx.x + 256 * n, row = i >> 4, plane = i >> 3 & 1;
+                *reinterpret_cast<uint4 *>(out + (size_t)((row / B + 16 * (row % B)) * 2 + plane) * a.points + 8 * (i & 7)) =
+                    *reinterpret_cast<const uint4 *>(planes + plane * C::PLANE + C::place(row, i & 7));
+            }
+        }
+    });
+}
+
+// Phase 3.
+template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const LongRows &a)
+{
+    typedef Columns<B> C;
+    typedef typename K::T T;
+    typedef typename K::F F;
+    const int lane = threadIdx.x & 31, unit = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, size = C::A * a.points;
+    for (int i = threadIdx.x; i < C::TABLE; i += blockDim.x)
+        shared_memory[i] = static_cast<const uint4 *>(a.c.tables)[i];
+    unsigned char *const planes = reinterpret_cast<unsigned char *>(shared_memory + C::TABLE);
+    const Word address = shared_address(planes);
+    const int digit = lane & 15;
+    const float inverse_size = 1.f / size;
+    for_each_place(a, [&](int tile_first, int, int first_row, int end_row, int step) {
+        Twiddles<K, B> twiddles;
+        {
+            const float m = tile_first + 8 * unit + g;
+            const Turn one = turn(16 * inverse_size * m), steps[2] = {one, one};
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const float k = 2 * t + 8 * half - a.weight;
+                twiddles.set(half, turn(k * m * inverse_size), turn((k + 1) * m * inverse_size), steps);
+            }
+        }
+        uint4 loaded[2 * C::VECTORS];
+        const auto load = [&](int index) {
+            const __half *in = static_cast<const __half *>(a.workspace) + (size_t)index * 2 * size + tile_first;
+#pragma unroll
+            for (int n = 0; n < 2 * C::VECTORS; n++) {
+                const int i = threadIdx.x + 256 * n, row = i >> 4, plane = i >> 3 & 1;
+                loaded[n] = *reinterpret_cast<const uint4 *>(
+                    in + (size_t)((row / B + 16 * (row % B)) * 2 + plane) * a.points + 8 * (i & 7));
+            }
+        };
+        const int first = (threadIdx.x >> 3) * a.points + tile_first + 8 * (threadIdx.x & 7);
+        RowSteps rows(a, first_row, step);
+        if (C::AHEAD && rows.index < end_row)
+            load(rows.index);
+#pragma unroll 1
+        for (; rows.index < end_row; rows.next(a.c.batch)) {
+            if (!C::AHEAD)
+                load(rows.index);
+#pragma unroll
+            for (int n = 0; n < 2 * C::VECTORS; n++) {
+                const int i = threadIdx.x + 256 * n;
+                *reinterpret_cast<uint4 *>(planes + (i >> 3 & 1) * C::PLANE + C::place(i >> 4, i & 7)) = loaded[n];
+            }
+            // The gates are on their way while the tile is computed.
+            const Row<T> row = rows.row<T>(a);
+            Word gates[C::VECTORS][4];
+            const auto load_gates = [&] {
+#pragma unroll
+                for (int n = 0; n < C::VECTORS; n++)
+                    load_samples<8, MODE>(gates[n], row.out_gate(), first + 32 * n * a.points, a.c);
+            };
+            if (C::AHEAD) {
+                if (K::GATED)
+                    load_gates();
+                if (rows.index + step < end_row)
+                    load(rows.index + step);
+            }
+            const float factor = a.c.unscale[rows.channel] * a.unscale[rows.index];
+            __syncthreads();
+            // Words of k' = 2t + 8 half and the next one, at sample g.
+            Word re[2][B], im[2][B];
+#pragma unroll
+            for (int k = 0; k < B; k++) {
+                const int j = reversed(k, B);
+                Word words[4];
+                load_matrices<true>(words, address + (lane >> 4) * C::PLANE + C::place(digit, k, unit));
+                re[0][j] = words[0], re[1][j] = words[1], im[0][j] = words[2], im[1][j] = words[3];
+            }
+            __syncwarp();
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                twiddles.apply(half, re[half], im[half]);
+                word_butterfly<B, true, K::PRECISE>(re[half], im[half]);
+            }
+#pragma unroll
+            for (int j = 0; j < B; j += 2) {
+                Word words[4];
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    const uint4 *matrices = shared_memory + (j + i) * 64 + lane;
+                    Result<true> x;
+                    from_left(x.sum, Operand(matrices), re[0][j + i], re[1][j + i]);
+                    from_left(x.sum, Operand(matrices + 32), im[0][j + i], im[1][j + i]);
+                    words[2 * i] = x.word(0), words[2 * i + 1] = x.word(1);
+                }
+                store_matrices<false>(address + C::place(digit, j + (lane >> 4), unit), words);
+            }
+            if (!C::AHEAD && K::GATED)
+                load_gates();
+            __syncthreads();
+#pragma unroll
+            for (int n = 0; n < C::VECTORS; n++) {
+                const int i = threadIdx.x + 256 * n;
+                const uint4 v = *reinterpret_cast<const uint4 *>(planes + C::place(i >> 3, i & 7));
+                const Word words[4] = {v.x, v.y, v.z, v.w};
+                Word y[4];
+#pragma unroll
+                for (int w = 0; w < 4; w++) {
+                    float low = low_half(words[w]) * factor, high = high_half(words[w]) * factor;
+                    if (K::GATED)
+                        low *= F::low(gates[n][w]), high *= F::high(gates[n][w]);
+                    y[w] = F::pack(low, high);
+                }
+                store_samples<8, MODE>(row.y(), first + 32 * n * a.points, a.c, y);
+            }
+            __syncthreads();
+        }
+    });
+}
+
+// Between the columns and rows of 2048 where P = A 16 2048: the rows kX of 16 * 2048 complex points in columns of 16
+// points, in place. Forward from planes [re or im][X][m] to [kX][re or im][m], inverse back. Forward, tiles are
+// multiplied by what they lack.
+template <bool INVERSE, bool PRECISE> DEVICE void long_middle_columns(const LongRows &a, int first_points)
+{
+    typedef Columns<1> C;
+    const int lane = threadIdx.x & 31, unit = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, size = C::A * a.points;
+    for (int i = threadIdx.x; i < C::TABLE; i += blockDim.x)
+        shared_memory[i] = static_cast<const uint4 *>(a.c.tables)[i];
+    unsigned char *const planes = reinterpret_cast<unsigned char *>(shared_memory + C::TABLE);
+    const Word address = shared_address(planes);
+    const int total = a.rows * (a.points / TILE);
+    // What this thread moves.
+    const int row = threadIdx.x >> 4, plane = threadIdx.x >> 3 & 1, its_unit = threadIdx.x & 7;
+    uint4 *const place = reinterpret_cast<uint4 *>(planes + plane * C::PLANE + C::place(row, its_unit));
+    const size_t in_planes = (size_t)(plane * 16 + row) * a.points, in_rows = (size_t)(row * 2 + plane) * a.points;
+#pragma unroll 1
+    for (int number = blockIdx.x; number < total; number += gridDim.x) {
+        const int places = a.points / TILE, index = number / places, tile_place = number - index * places;
+        const int tile_first = tile_place * TILE;
+        __half *data = static_cast<__half *>(a.workspace) + (size_t)index * 2 * size + tile_first + 8 * its_unit;
+        uint4 moved = *reinterpret_cast<const uint4 *>(data + (INVERSE ? in_rows : in_planes));
+        if (!INVERSE) {
+            const Word factor = both(a.tiles[(size_t)(index / first_points) * 16 * places + row * places + tile_place].x);
+            moved.x = multiply(moved.x, factor), moved.y = multiply(moved.y, factor);
+            moved.z = multiply(moved.z, factor), moved.w = multiply(moved.w, factor);
+        }
+        *place = moved;
+        __syncthreads();
+        const Word own = address + (lane >> 4) * C::PLANE + C::place(lane & 15, 0, unit);
+        Word v[4]; // re, re, im, im of digits 2t + 8 half, sample g
+        load_matrices<true>(v, own);
+        __syncwarp();
+        const float inverse_size = 1.f / size;
+        const Turn none = {1, 0};
+        if (INVERSE) {
+            const float m = tile_first + 8 * unit + g;
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const float k = 2 * t + 8 * half;
+                Turn factor[2] = {turn(k * m * inverse_size), turn((k + 1) * m * inverse_size)};
+                Word re[1] = {v[half]}, im[1] = {v[2 + half]};
+                twiddle_words<1>(re, im, factor, none, none);
+                v[half] = re[0], v[2 + half] = im[0];
+            }
+        }
+        const Operand left_re(shared_memory + lane), left_im(shared_memory + 32 + lane);
+        Result<PRECISE> x, y;
+        from_left(x.sum, left_re, v[0], v[1]);
+        from_left(y.sum, left_im, v[0], v[1]);
+        from_left(x.sum, left_im, negate_bits(v[2]), negate_bits(v[3]));
+        from_left(y.sum, left_re, v[2], v[3]);
+        Word out[4] = {x.word(0), x.word(1), y.word(0), y.word(1)};
+        if (!INVERSE) {
+            const float m = tile_first + 8 * unit + 2 * t;
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const float k = g + 8 * half;
+                Turn factor[2] = {turn(-k * m * inverse_size), turn(-k * (m + 1) * inverse_size)};
+                Word re[1] = {out[half]}, im[1] = {out[2 + half]};
+                twiddle_words<1>(re, im, factor, none, none);
+                out[half] = re[0], out[2 + half] = im[0];
+            }
+        }
+        store_matrices<false>(own, out);
+        __syncthreads();
+        *reinterpret_cast<uint4 *>(data + (INVERSE ? in_planes : in_rows)) = *place;
+        __syncthreads();
+    }
+}
