@@ -1,0 +1,211 @@
+//! What is not finite, empty or nothing but padding; derivatives by differences; threads.
+
+use crate::case::{dtypes, rows, Case, Causal, Symmetric};
+use crate::common::{assert_close_slices, random, random_tensor, to_f64};
+use crate::twin;
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
+use candle_flashfftconv::Conv1dLayout::{Bhl, Blh};
+use candle_flashfftconv::FlashDepthwiseConv1d;
+
+/// Each derivative against a difference quotient of the forward pass alone.
+#[test]
+fn finite_differences() {
+    let device = &Device::Cpu;
+    let case = Case {
+        batch: 2,
+        channels: 3,
+        length: 7,
+        taps: 4,
+        padding: Symmetric(5),
+        silu: false,
+    };
+    for layout in [Bhl, Blh] {
+        let shapes: [Vec<usize>; 3] = [case.input_shape(layout).to_vec(), vec![3, 4], vec![3]];
+        let values: Vec<Vec<f64>> = shapes
+            .iter()
+            .enumerate()
+            .map(|(i, shape)| random(10 + i as u64, shape.iter().product()))
+            .collect();
+        let vars = |values: &[Vec<f64>]| -> Vec<Var> {
+            values
+                .iter()
+                .zip(&shapes)
+                .map(|(v, shape)| {
+                    Var::from_tensor(&Tensor::from_slice(v, shape.as_slice(), device).unwrap())
+                        .unwrap()
+                })
+                .collect()
+        };
+        // A nonlinear loss, so that the gradient of the output varies.
+        let loss = |vars: &[Var]| {
+            let convolution = case.convolution(&vars[1], Some(&vars[2]), layout);
+            let y = convolution.forward(&vars[0]).unwrap();
+            y.sin().unwrap().sum_all().unwrap()
+        };
+        let at = vars(&values);
+        let gradients = loss(&at).backward().unwrap();
+        for (i, var) in at.iter().enumerate() {
+            let gradient = to_f64(gradients.get(var).unwrap());
+            let step = 1e-5;
+            let quotients: Vec<f64> = (0..values[i].len())
+                .map(|j| {
+                    let shifted = |by: f64| {
+                        let mut values = values.clone();
+                        values[i][j] += by;
+                        loss(&vars(&values)).to_scalar::<f64>().unwrap()
+                    };
+                    (shifted(step) - shifted(-step)) / (2.0 * step)
+                })
+                .collect();
+            assert_close_slices(
+                &gradient,
+                &quotients,
+                1e-8,
+                &format!("{layout:?} argument {i}"),
+            );
+        }
+    }
+}
+
+fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
+    let case = Case {
+        batch: 3,
+        channels: 4,
+        length: 50,
+        taps: 3,
+        padding: Symmetric(1),
+        silu: false,
+    };
+    let weight = random_tensor(1, &[4, 3], DType::F32, device).unwrap();
+    for layout in [Bhl, Blh] {
+        for dtype in dtypes(device) {
+            for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                let clean = random(2, 3 * 4 * 50);
+                let mut poisoned = clean.clone();
+                // Sample 20 of channel 2 of batch item 1.
+                let at = match layout {
+                    Bhl => (4 + 2) * 50 + 20,
+                    Blh => (50 + 20) * 4 + 2,
+                };
+                poisoned[at] = poison;
+                let forward = |values: &[f64]| {
+                    let x = Tensor::from_slice(values, case.input_shape(layout).as_slice(), device)
+                        .unwrap()
+                        .to_dtype(dtype)
+                        .unwrap();
+                    rows(
+                        &case.convolution(&weight, None, layout).forward(&x).unwrap(),
+                        layout,
+                    )
+                };
+                let (got, want) = (forward(&poisoned), forward(&clean));
+                for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                    let (row, t) = (i / 50, i % 50);
+                    if row == 4 + 2 && (19..=21).contains(&t) {
+                        assert!(!got.is_finite(), "{layout:?} {dtype:?} output {t}");
+                    } else {
+                        assert_eq!(got, want, "{layout:?} {dtype:?} row {row} output {t}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+twin!(
+    what_is_not_finite_stays_in_its_row,
+    super::what_is_not_finite_stays_in_its_row
+);
+
+fn empty_tensors_give_empty_tensors(device: &Device) -> Result<()> {
+    let empty = |dims: [usize; 3], channels: usize, taps, padding, layout| {
+        let x = Var::zeros(&dims, DType::F32, device).unwrap();
+        let weight = Var::zeros((channels, taps), DType::F32, device).unwrap();
+        let case = Case {
+            batch: 0,
+            channels,
+            length: 0,
+            taps,
+            padding,
+            silu: false,
+        };
+        let y = case.convolution(&weight, None, layout).forward(&x).unwrap();
+        if device.is_cuda() {
+            return y.dims().to_vec(); // candle has no sum of nothing there
+        }
+        // The gradient of nothing is zero, not an error.
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        if let Some(gradient) = gradients.get(&weight) {
+            assert!(to_f64(gradient).iter().all(|&g| g == 0.0));
+        }
+        y.dims().to_vec()
+    };
+    assert_eq!(empty([0, 3, 5], 3, 3, Causal, Bhl), [0, 3, 5]);
+    assert_eq!(empty([2, 3, 0], 3, 3, Causal, Bhl), [2, 3, 0]);
+    assert_eq!(empty([2, 0, 3], 3, 3, Causal, Blh), [2, 0, 3]);
+    assert_eq!(empty([2, 0, 5], 0, 3, Causal, Bhl), [2, 0, 5]);
+    assert_eq!(empty([2, 5, 0], 0, 3, Symmetric(1), Blh), [2, 5, 0]);
+    assert_eq!(empty([2, 3, 0], 3, 5, Symmetric(0), Bhl), [2, 3, 0]);
+    // As many taps as would need one more sample: no output.
+    assert_eq!(empty([2, 3, 4], 3, 5, Symmetric(0), Bhl), [2, 3, 0]);
+    assert_eq!(empty([2, 4, 3], 3, 5, Symmetric(0), Blh), [2, 0, 3]);
+    Ok(())
+}
+twin!(
+    empty_tensors_give_empty_tensors,
+    super::empty_tensors_give_empty_tensors
+);
+
+/// No samples, but padding: the outputs are the bias.
+fn rows_of_padding_alone(device: &Device) -> Result<()> {
+    for (layout, dims) in [(Bhl, [2, 3, 0]), (Blh, [2, 0, 3])] {
+        let x = Tensor::zeros(&dims, DType::F32, device).unwrap();
+        let weight = Tensor::ones((3, 3), DType::F32, device).unwrap();
+        let bias = Tensor::new(&[1f32, 2., 3.], device).unwrap();
+        let convolution = FlashDepthwiseConv1d::new(weight, Some(bias), 2, layout).unwrap();
+        let y = convolution.forward(&x).unwrap();
+        let want: Vec<f64> = [1., 1., 2., 2., 3., 3.].repeat(2);
+        assert_eq!(rows(&y, layout), want);
+    }
+    Ok(())
+}
+twin!(rows_of_padding_alone, super::rows_of_padding_alone);
+
+#[test]
+fn results_are_bit_identical_whatever_the_threads() {
+    let device = &Device::Cpu;
+    let run = |layout| {
+        let case = Case {
+            batch: 3,
+            channels: 70,
+            length: 2000,
+            taps: 5,
+            padding: Causal,
+            silu: false,
+        };
+        let shape = case.input_shape(layout);
+        let x = Var::from_tensor(&random_tensor(1, &shape, DType::F32, device).unwrap()).unwrap();
+        let weight =
+            Var::from_tensor(&random_tensor(2, &[70, 5], DType::F32, device).unwrap()).unwrap();
+        let y = case.convolution(&weight, None, layout).forward(&x).unwrap();
+        let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        [
+            to_f64(&y),
+            to_f64(gradients.get(&x).unwrap()),
+            to_f64(gradients.get(&weight).unwrap()),
+        ]
+    };
+    for layout in [Bhl, Blh] {
+        let want = run(layout);
+        for threads in [1, 2, 3, 8] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            assert!(
+                pool.install(|| run(layout)) == want,
+                "{threads} threads, {layout:?}"
+            );
+        }
+    }
+}

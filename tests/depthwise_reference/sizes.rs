@@ -1,0 +1,183 @@
+//! Lengths, numbers of taps, dtypes.
+
+use crate::case::{check, dtypes, Case, Causal, Symmetric, DTYPES};
+use crate::twin;
+use candle_core::{DType, Device, Result};
+use candle_flashfftconv::Conv1dLayout::{Bhl, Blh};
+
+fn ugly_sizes(device: &Device) -> Result<()> {
+    for length in [1, 2, 129, 372, 1134] {
+        for taps in [1, 2, 3, 4, 5, 7, 8, 9, 17, 130] {
+            for padding in [
+                Causal,
+                Symmetric(0),
+                Symmetric(taps / 2),
+                Symmetric(taps + 3),
+            ] {
+                let case = Case {
+                    batch: 2,
+                    channels: 3,
+                    length,
+                    taps,
+                    padding,
+                    silu: false,
+                };
+                if matches!(padding, Symmetric(p) if length + 2 * p < taps) {
+                    continue;
+                }
+                for layout in [Bhl, Blh] {
+                    check(device, case, layout, DType::F32, DType::F32);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+twin!(ugly_sizes, super::ugly_sizes);
+
+fn every_pair_of_dtypes(device: &Device) -> Result<()> {
+    let case = Case {
+        batch: 3,
+        channels: 5,
+        length: 129,
+        taps: 4,
+        padding: Causal,
+        silu: false,
+    };
+    for layout in [Bhl, Blh] {
+        for dtype in dtypes(device) {
+            for parameters in DTYPES {
+                check(device, case, layout, dtype, parameters);
+            }
+        }
+    }
+    Ok(())
+}
+twin!(every_pair_of_dtypes, super::every_pair_of_dtypes);
+
+/// Sizes at which tasks, blocks and pieces are cut.
+fn sizes_beyond_one_block(device: &Device) -> Result<()> {
+    let sizes = [
+        (1, 1, 70_001, 3),
+        (2, 700, 300, 5),
+        (70, 3, 131, 3),
+        (1, 2, 17_000, 700),
+    ];
+    for (batch, channels, length, taps) in sizes {
+        let case = Case {
+            batch,
+            channels,
+            length,
+            taps,
+            padding: Symmetric(taps / 2),
+            silu: false,
+        };
+        for layout in [Bhl, Blh] {
+            for dtype in [DType::F32, DType::BF16] {
+                check(device, case, layout, dtype, DType::F32);
+            }
+        }
+    }
+    Ok(())
+}
+twin!(sizes_beyond_one_block, super::sizes_beyond_one_block);
+
+/// Between what fits the registers and what passes through them in blocks, on a GPU with and
+/// without tensor cores.
+fn many_taps(device: &Device) -> Result<()> {
+    for (length, taps, padding) in [
+        (600, 16, Causal),
+        (600, 17, Symmetric(8)),
+        (1134, 32, Symmetric(16)),
+        (1025, 33, Causal),
+        (96, 64, Symmetric(70)),
+        (700, 65, Symmetric(0)),
+        (2100, 128, Causal),
+        (1000, 127, Symmetric(63)),
+        (500, 300, Causal),
+    ] {
+        for silu in [false, true] {
+            let case = Case {
+                batch: 2,
+                channels: 3,
+                length,
+                taps,
+                padding,
+                silu,
+            };
+            for layout in [Bhl, Blh] {
+                for dtype in [DType::F32, DType::F16, DType::BF16] {
+                    check(device, case, layout, dtype, dtype);
+                    check(device, case, layout, dtype, DType::F32);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+twin!(many_taps, super::many_taps);
+
+fn every_number_of_taps(device: &Device) -> Result<()> {
+    for taps in 1..=17 {
+        for (length, silu) in [(129, false), (64, true)] {
+            for padding in [Causal, Symmetric(taps / 2)] {
+                let case = Case {
+                    batch: 2,
+                    channels: 16,
+                    length,
+                    taps,
+                    padding,
+                    silu,
+                };
+                for layout in [Bhl, Blh] {
+                    for dtype in dtypes(device) {
+                        check(device, case, layout, dtype, DType::F32);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+twin!(every_number_of_taps, super::every_number_of_taps);
+
+fn one_batch_item_one_channel(device: &Device) -> Result<()> {
+    for layout in [Bhl, Blh] {
+        for taps in 1..=9 {
+            let case = Case {
+                batch: 1,
+                channels: 1,
+                length: 40,
+                taps,
+                padding: Causal,
+                silu: false,
+            };
+            for dtype in dtypes(device) {
+                check(device, case, layout, dtype, dtype);
+            }
+        }
+    }
+    Ok(())
+}
+twin!(
+    one_batch_item_one_channel,
+    super::one_batch_item_one_channel
+);
+
+/// Padding far beyond the row gives the bias.
+fn padding_beyond_the_row(device: &Device) -> Result<()> {
+    let case = Case {
+        batch: 1,
+        channels: 2,
+        length: 3,
+        taps: 2,
+        padding: Symmetric(9000),
+        silu: false,
+    };
+    for layout in [Bhl, Blh] {
+        check(device, case, layout, DType::F32, DType::F32);
+        check(device, case, layout, DType::F16, DType::F32);
+    }
+    Ok(())
+}
+twin!(padding_beyond_the_row, super::padding_beyond_the_row);
