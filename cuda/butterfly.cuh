@@ -94,6 +94,15 @@ template <int R, int FIRST, int M, bool INVERSE, typename Value> DEVICE void but
         butterfly_stage<R, FIRST, M + 1, INVERSE>(re, im);
 }
 
+// Where the butterflies have frequency i.
+constexpr __host__ __device__ int reversed(int i, int count) // i < count = 2^r
+{
+    int result = 0;
+    for (int bit = 1; bit < count; bit *= 2)
+        result = 2 * result + (i / bit & 1);
+    return result;
+}
+
 template <int R, int FIRST = 0, typename Value> DEVICE void forward_butterfly(Value *re, Value *im)
 {
     if constexpr (R > 1) {

@@ -18,14 +18,6 @@ DEVICE void operator*=(Turn &a, Turn b)
     a.re = re;
 }
 
-constexpr __host__ __device__ int reversed(int i, int count) // i < count = 2^r
-{
-    int result = 0;
-    for (int bit = 1; bit < count; bit *= 2)
-        result = 2 * result + (i / bit & 1);
-    return result;
-}
-
 // Factors start * step^k of words (f16 points of two columns or rows).
 template <int B> DEVICE void twiddle_words(Word (&re)[B], Word (&im)[B], Turn (&factor)[2], const Turn &step0, const Turn &step1)
 {

@@ -13,15 +13,14 @@
 // * With two groups in a block only one at a time is in the row pass, in turns: one computes while the other moves data.
 // * In the inverse X pass a warp takes all of its matrices to registers, and has the next row's samples (and gates)
 //   copied to where they were. Samples come back in operand order without shuffles.
-// * Matrices lie in shared memory as 8 x 8 blocks; the inverse ones are their conjugates, read transposed.
-// * Stages with a matrix on the left take three real products instead of four.
+// * Rows are transformed by row_pass.cuh; matrices lie in shared memory as 8 x 8 blocks.
 //
 // What is seen of ranges (row_range.cuh) is agreed on by both blocks, after up to 16 rows.
 //
 // Bound by latency and by the tensor cores and packed arithmetic, which share their issue port: P = 32768 uses 40 % of
 // the issue slots and 60 % of the shared-memory pipe.
 #pragma once
-#include "column_transform.cuh"
+#include "row_pass.cuh"
 #include "row_range.cuh"
 
 template <int R> struct PairRows {
@@ -34,98 +33,6 @@ template <int R> struct PairRows {
     static constexpr int TABLES_AT = GROUPS * EXCHANGE, BARRIERS_AT = TABLES_AT + TABLES, BARRIERS = 3 * 8;
     static constexpr int FLAGS_AT = BARRIERS_AT + GROUPS * BARRIERS, SEEN_AT = FLAGS_AT + GROUPS * 8;
     static constexpr int ZERO_AT = SEEN_AT + GROUPS * 8, BYTES = ZERO_AT + 16;
-};
-
-extern __shared__ __align__(1024) uint4 shared_memory[];
-template <typename V> DEVICE V *shared_at(int byte) { return reinterpret_cast<V *>(reinterpret_cast<char *>(shared_memory) + byte); }
-
-// The peer's address of the same thing.
-DEVICE Word in_block(Word address, Word rank)
-{
-    Word mapped;
-    asm("mapa.shared::cluster.u32 %0,%1,%2;" : "=r"(mapped) : "r"(address), "r"(rank));
-    return mapped;
-}
-DEVICE void cluster_barrier() { asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory"); }
-DEVICE void barrier_create(Word barrier, int arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(barrier), "r"(arrivals) : "memory"); }
-DEVICE void barrier_arrive(Word barrier, int expected_bytes)
-{
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(barrier), "r"(expected_bytes) : "memory");
-}
-DEVICE void barrier_arrive(Word barrier) { asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(barrier) : "memory"); }
-DEVICE void barrier_arrive_in_cluster(Word barrier)
-{
-    asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _,[%0];" ::"r"(barrier) : "memory");
-}
-DEVICE void barrier_wait(Word barrier, Word parity)
-{
-    asm volatile("{\n.reg .pred done;\nAGAIN: mbarrier.try_wait.parity.shared::cta.b64 done,[%0],%1;\n"
-                 "@!done bra AGAIN;\n}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
-}
-// Copies shared memory of this block to the peer's; its `barrier` counts the bytes.
-DEVICE void send(Word to, Word from, int bytes, Word barrier)
-{
-    asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(to),
-                 "r"(from), "r"(bytes), "r"(barrier)
-                 : "memory");
-}
-// Before `send`, by those who wrote what is sent.
-DEVICE void written_to_be_sent()
-{
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    __syncwarp();
-}
-DEVICE void copy_16_bytes(Word to, const void *from) { asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(from) : "memory"); }
-DEVICE void copies_done()
-{
-    asm volatile("cp.async.wait_all;" ::: "memory");
-    __syncwarp();
-}
-DEVICE void load_words(Word (&w)[4], Word address)
-{
-    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(address) : "memory");
-}
-// A constant matrix of four 8 x 8 blocks, as a left operand (or, transposed, a right one). Not volatile: may be moved.
-template <bool TRANSPOSED> DEVICE Operand constant_matrix(Word address)
-{
-    Operand m;
-    if (TRANSPOSED)
-        asm("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3},[%4];" : "=r"(m.w[0]), "=r"(m.w[1]), "=r"(m.w[2]), "=r"(m.w[3]) : "r"(address));
-    else
-        asm("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3},[%4];" : "=r"(m.w[0]), "=r"(m.w[1]), "=r"(m.w[2]), "=r"(m.w[3]) : "r"(address));
-    return m;
-}
-
-// A complex left operand (re, im) of three real products.
-struct ThreeProducts {
-    Operand re, difference, negative_sum; // re, im - re, -(im + re)
-
-    DEVICE ThreeProducts(const Operand &real, const Operand &imaginary)
-    {
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            re.w[i] = real[i];
-            difference.w[i] = subtract(imaginary[i], real[i]);
-            negative_sum.w[i] = negate(add(imaginary[i], real[i]));
-        }
-    }
-    // sum = first + left * (b0, b1)
-    static DEVICE void add_product(Result<false> &sum, const Result<false> &first, const Operand &left, Word b0, Word b1)
-    {
-        asm("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%0,%1},{%2,%3,%4,%5},{%6,%7},{%8,%9};"
-            : "=r"(sum.sum[0]), "=r"(sum.sum[1])
-            : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(b0), "r"(b1), "r"(first.sum[0]), "r"(first.sum[1]));
-    }
-    // (out_re, out_im) = (re, im) * ((a0, a1) + i (b0, b1))
-    DEVICE void multiply(Result<false> &out_re, Result<false> &out_im, Word a0, Word a1, Word b0, Word b1) const
-    {
-        Result<false> shared;
-        from_left(shared.sum, re, add(a0, b0), add(a1, b1));
-        add_product(out_im, shared, difference, a0, a1);
-        add_product(out_re, shared, negative_sum, b0, b1);
-    }
 };
 
 // One row's worth of work of a warp. As in block_rows.cuh, addresses are computed anew in each phase.
@@ -307,92 +214,11 @@ template <typename K, int R, Mode MODE> struct PairRow {
     }
 
     // Forward, spectrum, inverse of the block's row kX = 8 rank + row.
-    DEVICE void row_pass(const Place &p, int row, const uint4 *spectrum) const
+    DEVICE void transform(const Place &p, int row, const uint4 *spectrum) const
     {
-        const Word matrices = p.row_matrices + row * 4 * MATRIX; // X' re, im, Y' re, im
-        Word z_re[R][4], z_im[R][4];
-        {
-            const Word address = row_pass_address(p, row, p.lane >> 3 & 1, p.lane >> 4);
-            const ThreeProducts x(constant_matrix<false>(matrices), constant_matrix<false>(matrices + MATRIX));
-            const Operand y_re = constant_matrix<true>(matrices + 2 * MATRIX), y_im = constant_matrix<true>(matrices + 3 * MATRIX);
-            const Operand twiddle_re = constant_matrix<false>(p.inner), twiddle_im = constant_matrix<false>(p.inner + MATRIX);
-#pragma unroll
-            for (int j = 0; j < R; j++) {
-                Word re[4], im[4]; // q = 2 (Y' half) + X' half
-                load_matrices<true>(re, at_column(address, j));
-                load_matrices<true>(im, at_column(address, j) + IMAGINARY);
-                Result<false> c_re[2], c_im[2];
-#pragma unroll
-                for (int n = 0; n < 2; n++)
-                    x.multiply(c_re[n], c_im[n], re[2 * n], re[2 * n + 1], im[2 * n], im[2 * n + 1]);
-                twiddle(c_re, c_im, twiddle_re, twiddle_im);
-                Result<false> d_re[2], d_im[2];
-                const Operand left_re = as_left(c_re), left_im = as_left(c_im);
-                complex_from_right(d_re, d_im, left_re, left_im, left_im.negative(), y_re, y_im);
-#pragma unroll
-                for (int q = 0; q < 4; q++) {
-                    z_re[j][q] = d_re[q >> 1].word(q & 1);
-                    z_im[j][q] = d_im[q >> 1].word(q & 1);
-                }
-            }
-        }
-#pragma unroll
-        for (int q = 0; q < 4; q++) {
-            Word re[R], im[R];
-#pragma unroll
-            for (int j = 0; j < R; j++)
-                re[j] = z_re[j][q], im[j] = z_im[j][q];
-            ColumnTransform<R, false>::apply(p.twiddles + q * (R / 2) * 32, spectrum + q * (R / 2) * 32, re, im);
-#pragma unroll
-            for (int j = 0; j < R; j++)
-                z_re[j][q] = re[j], z_im[j][q] = im[j];
-        }
-        {
-            // By the conjugate matrices: (re, im) conj(m) = conj(m (re, -im)), or i times m (im, re) conjugated.
-            const Word address = row_pass_address(p, row, p.lane >> 4, p.lane >> 3 & 1);
-            const ThreeProducts y(constant_matrix<false>(matrices + 2 * MATRIX), constant_matrix<false>(matrices + 3 * MATRIX));
-            const Operand x_re = constant_matrix<true>(matrices), x_im = constant_matrix<true>(matrices + MATRIX);
-            const Operand twiddle_re = constant_matrix<true>(p.inner), twiddle_im = constant_matrix<true>(p.inner + MATRIX);
-#pragma unroll
-            for (int j = 0; j < R; j++) {
-                Result<false> d_re[2], d_im[2]; // [kX' half]: rows Y', columns kX'
-#pragma unroll
-                for (int n = 0; n < 2; n++)
-                    y.multiply(d_im[n], d_re[n], z_im[j][n], z_im[j][2 + n], z_re[j][n], z_re[j][2 + n]);
-#pragma unroll
-                for (int q = 0; q < 4; q++) {
-                    const int transposed = q >> 1 | (q & 1) << 1;
-                    multiply_conjugate(d_re[q >> 1].sum[q & 1], d_im[q >> 1].sum[q & 1], twiddle_re[transposed], twiddle_im[transposed]);
-                }
-                Result<false> e_re[2], e_im[2]; // [X' half]: rows Y', columns X'
-                const Operand left_re = as_left(d_re), left_im = as_left(d_im);
-                complex_from_right(e_im, e_re, left_im, left_re, left_re.negative(), x_re, x_im);
-                Word re[4], im[4];
-#pragma unroll
-                for (int q = 0; q < 4; q++) {
-                    re[q] = e_re[q >> 1].word(q & 1);
-                    im[q] = e_im[q >> 1].word(q & 1);
-                }
-                store_matrices<true>(at_column(address, j), re);
-                store_matrices<true>(at_column(address, j) + IMAGINARY, im);
-            }
-        }
-    }
-
-    // left times a complex right operand
-    static DEVICE void complex_from_right(Result<false> (&re)[2], Result<false> (&im)[2], const Operand &left_re, const Operand &left_im,
-                                          const Operand &left_negative_im, const Operand &right_re, const Operand &right_im)
-    {
-#pragma unroll
-        for (int n = 0; n < 2; n++) {
-            from_right(re[n].sum, left_re, right_re, n);
-            from_right(im[n].sum, left_re, right_im, n);
-        }
-#pragma unroll
-        for (int n = 0; n < 2; n++) {
-            from_right(re[n].sum, left_negative_im, right_im, n);
-            from_right(im[n].sum, left_im, right_re, n);
-        }
+        row_pass<R, IMAGINARY>(
+            p.lane, p.row_matrices + row * 4 * MATRIX, p.inner, p.twiddles, spectrum,
+            [&](int x_half, int y_half) { return row_pass_address(p, row, x_half, y_half); }, at_column);
     }
 
     // Sends back what the row pass made of the peer's columns.
@@ -487,7 +313,7 @@ template <typename K, int R, Mode MODE> struct PairRow {
 #pragma unroll 1
             for (int i = 0; i < ROWS; i++) {
                 const int k = p.member * ROWS + i;
-                row_pass(p, k, spectrum + k * (M / 4));
+                transform(p, k, spectrum + k * (M / 4));
             }
             give_turn();
             send_back(p);

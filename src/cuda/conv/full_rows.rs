@@ -5,8 +5,9 @@ mod tables;
 
 pub(crate) use recipe::FullRecipe;
 
-use super::arguments::{Convolution, Sequence};
-use super::sequences::{sequence, Inputs};
+use super::arguments::Convolution;
+use super::made_once::MadeOnce;
+use super::sequences::{sequence, Inputs, NOTHING};
 use super::spectrum::{launch_config, FullSpectrum};
 use crate::cuda::device::load_with_shared_memory;
 use crate::Error;
@@ -15,8 +16,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Most rows that one launch counts.
 const MOST_ROWS: usize = i32::MAX as usize;
@@ -105,28 +105,8 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The argument for a gate that is not there.
-const NOTHING: Sequence = Sequence {
-    data: 0,
-    batch_stride: 0,
-    channel_stride: 0,
-};
-
-/// Twiddles by device number and size.
-type Made = HashMap<(usize, usize), Arc<CudaSlice<f32>>>;
-
-/// The twiddles on the device: made once in a process.
+/// The twiddles on the device.
 pub(super) fn tables_on(device: &CudaDevice, recipe: &FullRecipe) -> Result<Arc<CudaSlice<f32>>> {
-    static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
-    let stream = device.cuda_stream();
-    let key = (stream.context().ordinal(), recipe.size);
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(tables) = made.get(&key) {
-        return Ok(tables.clone());
-    }
-    let tables = Arc::new(device.clone_htod(&tables::twiddles(recipe))?);
-    // Other streams may use them next, and need not track when they were written.
-    stream.synchronize().w()?;
-    made.insert(key, tables.clone());
-    Ok(tables)
+    static TWIDDLES: MadeOnce<usize, f32> = MadeOnce::new();
+    TWIDDLES.on(device, recipe.size, || tables::twiddles(recipe))
 }

@@ -3,10 +3,10 @@
 
 pub(crate) mod recipe;
 
-use super::arguments::{Convolution, Sequence};
+use super::arguments::Convolution;
 use super::full_rows::{self, Direction, FullRecipe};
 use super::recipe::Form;
-use super::sequences::{sequence, Inputs};
+use super::sequences::{sequence, Inputs, NOTHING};
 use super::spectrum::{tap_arguments, FullSpectrum, Taps, SPECTRA};
 use crate::conv::LagWindow;
 use crate::cuda::device::{load_with_shared_memory, uninitialized};
@@ -199,13 +199,6 @@ pub(super) fn transform_taps(
     }
     passes.launch("long_full_spectrum", passes.by_rows(&group), &group)
 }
-
-/// The argument for a gate that is not there.
-const NOTHING: Sequence = Sequence {
-    data: 0,
-    batch_stride: 0,
-    channel_stride: 0,
-};
 
 /// The launches of one group.
 struct Passes<'a> {

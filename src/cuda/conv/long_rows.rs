@@ -3,28 +3,23 @@
 
 pub(crate) mod recipe;
 
-use super::arguments::{Convolution, Sequence};
+use super::arguments::Convolution;
 use super::half_rows::HalfSample;
+use super::made_once::MadeOnce;
 use super::recipe::Form;
-use super::sequences::{sequence, Inputs};
+use super::sequences::Inputs;
 use super::side_streams::{beside, SideStream, SIDE_STREAMS};
 use super::spectrum::HalfSpectrum;
 use super::tables::long_tables;
 use crate::cuda::device::{load_with_shared_memory, uninitialized, Limits};
-use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr,
 };
-use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
 use recipe::{
     LongRecipe, BLOCK_SHARED_BYTES, BLOCK_THREADS, COLUMN_THREADS, LAST_POINTS, ROW_THREADS,
 };
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// Most rows that are counted in one go.
-const MOST_ROWS: usize = i32::MAX as usize;
 /// The kernels' argument, as `cuda/long_rows.cuh` declares it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -81,6 +76,9 @@ impl Workspace {
     }
 }
 
+/// By size and form.
+static TABLES: MadeOnce<(usize, Form), u32> = MadeOnce::new();
+
 /// `y = out_gate ⊙ ((in_gate ⊙ u) ∗ k)` for contiguous `y`.
 pub(super) fn convolve<T: HalfSample>(
     device: &CudaDevice,
@@ -90,101 +88,70 @@ pub(super) fn convolve<T: HalfSample>(
     workspace: &mut Workspace,
     y: &mut CudaSlice<T>,
 ) -> Result<()> {
-    let rows = &inputs.u;
-    if rows.channels > MOST_ROWS {
-        return Err(Error::OutOfRange {
-            quantity: "channels",
-            expected: format!("at most {MOST_ROWS} on a GPU"),
-            got: rows.channels.to_string(),
-        }
-        .into());
-    }
-    let tables = tables_on(device, recipe)?;
+    let tables = TABLES.on(device, (recipe.size, recipe.form), || long_tables(recipe))?;
     let stream = device.cuda_stream();
     let (in_group, workspace_groups) = (workspace.rows, workspace.groups);
-    let items = (MOST_ROWS / rows.channels).min(rows.batch);
-    for first in (0..rows.batch).step_by(items) {
-        let count = items.min(rows.batch - first);
-        let part = inputs.map(|rows| rows.batch_items(first, count));
+    inputs.for_each_launch(|part, offset| {
         let (batch, channels, length) = (part.u.batch, part.u.channels, part.u.length);
-        let (u, _u) = part.u.argument(&stream);
-        let gates = part
-            .gates
-            .as_ref()
-            .map(|gates| gates.each_ref().map(|gate| gate.argument(&stream)));
-        let gate = |index: usize| match &gates {
-            Some(gates) => gates.get(index).map_or(NOTHING, |(gate, _)| *gate),
-            None => NOTHING,
-        };
-        let (y, _y) = y.device_ptr_mut(&stream);
-        let y = sequence::<T>(y, first * channels * length, channels * length, length);
         let (words, _words) = spectrum.words.device_ptr(&stream);
         let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);
         let (tables, _tables) = tables.device_ptr(&stream);
         let (points, _points) = workspace.points.device_ptr_mut(&stream);
         let (tiles, _tiles) = workspace.tiles.device_ptr_mut(&stream);
         let (row_unscale, _row_unscale) = workspace.unscale.device_ptr_mut(&stream);
-
-        let bytes = size_of::<T>();
-        let vectors = (length * bytes).is_multiple_of(16)
-            && [u, gate(0), gate(1), y]
-                .iter()
-                .all(|sequence| sequence.is_aligned(bytes as i64));
-        let dtype = match recipe.precise {
-            true => T::PRECISE_NAME,
-            false => T::NAME,
-        };
-        let variant = format!(
-            "{dtype}_{}_{}",
-            if gates.is_some() { "gated" } else { "plain" },
-            match vectors && length == recipe.size {
-                true => "whole",
-                false => "general",
-            },
-        );
-        let passes = Passes::new(device, recipe, &variant, dtype != "bf16")?;
-        let total = batch * channels;
-        beside(&stream, |streams| {
-            let places = (0..workspace_groups).zip(streams).cycle();
-            for (first, (place, stream)) in (0..total).step_by(in_group).zip(places) {
-                let before = (place * in_group) as u64;
-                let group = Group {
-                    convolution: Convolution {
-                        u,
-                        in_gate: gate(0),
-                        out_gate: gate(1),
-                        y,
-                        spectrum: words,
-                        unscale,
-                        tables,
-                        batch: batch as i32,
-                        channels: channels as i32,
-                        length: length as i32,
-                        vectors: i32::from(vectors),
-                        accumulate: 0,
-                    },
-                    workspace: points + before * 4 * recipe.size as u64,
-                    tiles: tiles + before * 8 * recipe.tiles_of_row() as u64,
-                    unscale: row_unscale + before * 4,
-                    first: first as i32,
-                    rows: in_group.min(total - first) as i32,
-                    points: recipe.row_points() as i32,
-                    weight: recipe.form.weight() as f32,
-                };
-                passes.run(*stream, &group)?;
-            }
-            Ok(())
-        })?;
-    }
-    Ok(())
+        part.with_addresses(&stream, y, offset, |addresses| {
+            let dtype = match recipe.precise {
+                true => T::PRECISE_NAME,
+                false => T::NAME,
+            };
+            let variant = format!(
+                "{dtype}_{}_{}",
+                if part.gates.is_some() {
+                    "gated"
+                } else {
+                    "plain"
+                },
+                match addresses.vectors && length == recipe.size {
+                    true => "whole",
+                    false => "general",
+                },
+            );
+            let passes = Passes::new(device, recipe, &variant, dtype != "bf16")?;
+            let total = batch * channels;
+            beside(&stream, |streams| {
+                let places = (0..workspace_groups).zip(streams).cycle();
+                for (first, (place, stream)) in (0..total).step_by(in_group).zip(places) {
+                    let before = (place * in_group) as u64;
+                    let group = Group {
+                        convolution: Convolution {
+                            u: addresses.u,
+                            in_gate: addresses.in_gate,
+                            out_gate: addresses.out_gate,
+                            y: addresses.y,
+                            spectrum: words,
+                            unscale,
+                            tables,
+                            batch: batch as i32,
+                            channels: channels as i32,
+                            length: length as i32,
+                            vectors: i32::from(addresses.vectors),
+                            accumulate: 0,
+                        },
+                        workspace: points + before * 4 * recipe.size as u64,
+                        tiles: tiles + before * 8 * recipe.tiles_of_row() as u64,
+                        unscale: row_unscale + before * 4,
+                        first: first as i32,
+                        rows: in_group.min(total - first) as i32,
+                        points: recipe.row_points() as i32,
+                        weight: recipe.form.weight() as f32,
+                    };
+                    passes.run(*stream, &group)?;
+                }
+                Ok(())
+            })
+        })
+    })
 }
-
-/// The argument for a gate that is not there.
-const NOTHING: Sequence = Sequence {
-    data: 0,
-    batch_stride: 0,
-    channel_stride: 0,
-};
 
 /// What a pass goes over, in blocks of threads.
 #[derive(Debug, Clone, Copy)]
@@ -322,25 +289,6 @@ impl<'a> Passes<'a> {
         }
         Ok(())
     }
-}
-
-/// Tables by device number, size and form.
-type Made = HashMap<(usize, usize, Form), Arc<CudaSlice<u32>>>;
-
-/// The tables of the recipe on the device: made once in a process.
-fn tables_on(device: &CudaDevice, recipe: &LongRecipe) -> Result<Arc<CudaSlice<u32>>> {
-    static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
-    let stream = device.cuda_stream();
-    let key = (stream.context().ordinal(), recipe.size, recipe.form);
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(tables) = made.get(&key) {
-        return Ok(tables.clone());
-    }
-    let tables = Arc::new(device.clone_htod(&long_tables(recipe))?);
-    // Other streams may use them next, and need not track when they were written.
-    stream.synchronize().w()?;
-    made.insert(key, tables.clone());
-    Ok(tables)
 }
 
 #[cfg(test)]

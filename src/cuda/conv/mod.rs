@@ -1,14 +1,16 @@
 //! The long convolution on a CUDA device: from candle's storage to launches.
 //!
-//! f16 and bf16 rows take the tensor-core kernels: in one pass ([`half_rows`]), or in several
-//! ([`long_rows`]) where a row is too long for the device's shared memory. f32 rows take those in
+//! f16 and bf16 rows take the tensor-core kernels: in one pass, where a multiprocessor holds them
+//! ([`half_rows`]) or a cluster of them ([`cluster_rows`]), else in several ([`long_rows`]). f32 rows take those in
 //! full precision, in one pass ([`full_rows`]) or in several ([`long_full_rows`]).
 
 mod arguments;
+mod cluster_rows;
 mod full_rows;
 mod half_rows;
 mod long_full_rows;
 mod long_rows;
+mod made_once;
 pub(crate) mod recipe;
 mod sequences;
 mod side_streams;
@@ -22,6 +24,8 @@ use crate::Error;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::CudaDType;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage};
+use cluster_rows::recipe::ClusterRecipe;
+use cluster_rows::OnClusters;
 use full_rows::{Direction, FullRecipe};
 use half_rows::HalfSample;
 use long_full_rows::recipe::LongFullRecipe;
@@ -95,6 +99,13 @@ fn long_forward<T: HalfSample + CudaDType>(
     let mut y = unsafe { uninitialized::<T>(device, inputs.u.count(), "the output")? };
     if inputs.u.count() > 0 {
         let recipe = recipe.for_window(&kernel.window(inputs.u.length));
+        let shared_memory_bytes = Limits::of(device)?.shared_memory_bytes;
+        let on_clusters = ClusterRecipe::choose(&recipe, shared_memory_bytes);
+        if let Some(clusters) = OnClusters::new(device, on_clusters, inputs)? {
+            let spectrum = kernel.long_spectrum(device, &recipe)?;
+            clusters.convolve(device, inputs, &spectrum, &mut y)?;
+            return Ok(CudaStorage::wrap_cuda_slice(y, device.clone()));
+        }
         let mut workspace = long_rows::Workspace::new(device, &recipe, inputs)?;
         let spectrum = kernel.long_spectrum(device, &recipe)?;
         long_rows::convolve(device, &recipe, inputs, &spectrum, &mut workspace, &mut y)?;

@@ -2,8 +2,13 @@
 
 use super::arguments::Sequence;
 use crate::Error;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, SyncOnDrop};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
+};
 use candle_core::{Layout, Result};
+
+/// Most rows that one launch counts.
+const MOST_ROWS: usize = i32::MAX as usize;
 
 /// Rows `(batch, channel)` of `length` consecutive samples in a device's memory.
 pub(super) struct Rows<'a, T> {
@@ -96,6 +101,23 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
+/// Where the rows of a launch are.
+pub(super) struct Addresses {
+    pub(super) u: Sequence,
+    pub(super) in_gate: Sequence,
+    pub(super) out_gate: Sequence,
+    pub(super) y: Sequence,
+    /// Whether all begin at multiples of 16 bytes and hold whole vectors of 16 bytes.
+    pub(super) vectors: bool,
+}
+
+/// The argument for a gate that is not there.
+pub(super) const NOTHING: Sequence = Sequence {
+    data: 0,
+    batch_stride: 0,
+    channel_stride: 0,
+};
+
 /// Rows from sample `offset` of memory at `base`.
 pub(super) fn sequence<T>(
     base: u64,
@@ -141,5 +163,70 @@ impl<'a, T> Inputs<'a, T> {
             u: part(&self.u),
             gates: self.gates.as_ref().map(|[i, o]| [part(i), part(o)]),
         }
+    }
+
+    /// Whether all rows begin at multiples of 16 bytes and hold whole vectors of 16 bytes.
+    pub(super) fn are_vectors(&self, stream: &CudaStream) -> bool {
+        let bytes = size_of::<T>();
+        let gates = self.gates.iter().flatten();
+        (self.u.length * bytes).is_multiple_of(16)
+            && std::iter::once(&self.u)
+                .chain(gates)
+                .all(|rows| rows.argument(stream).0.is_aligned(bytes as i64))
+    }
+
+    /// Calls `body` with batch items that make up as many rows as one launch counts, and with the
+    /// number of samples before theirs in contiguous outputs.
+    pub(super) fn for_each_launch(
+        &self,
+        mut body: impl FnMut(&Self, usize) -> Result<()>,
+    ) -> Result<()> {
+        let rows = &self.u;
+        if rows.channels > MOST_ROWS {
+            return Err(Error::OutOfRange {
+                quantity: "channels",
+                expected: format!("at most {MOST_ROWS} on a GPU"),
+                got: rows.channels.to_string(),
+            }
+            .into());
+        }
+        let items = (MOST_ROWS / rows.channels).min(rows.batch).max(1);
+        for first in (0..rows.batch).step_by(items) {
+            let count = items.min(rows.batch - first);
+            let part = self.map(|rows| rows.batch_items(first, count));
+            body(&part, first * rows.channels * rows.length)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `body` with the kernels' arguments for these rows and contiguous outputs from sample
+    /// `offset` of `y`. What it queues on the stream is ordered among the streams that use them.
+    pub(super) fn with_addresses<R>(
+        &self,
+        stream: &CudaStream,
+        y: &mut CudaSlice<T>,
+        offset: usize,
+        body: impl FnOnce(&Addresses) -> Result<R>,
+    ) -> Result<R> {
+        let (u, _u) = self.u.argument(stream);
+        let gates = self
+            .gates
+            .as_ref()
+            .map(|gates| gates.each_ref().map(|gate| gate.argument(stream)));
+        let [in_gate, out_gate] = match &gates {
+            Some([(in_gate, _), (out_gate, _)]) => [*in_gate, *out_gate],
+            None => [NOTHING; 2],
+        };
+        let (channels, length) = (self.u.channels, self.u.length);
+        let (y, _y) = y.device_ptr_mut(stream);
+        let y = sequence::<T>(y, offset, channels * length, length);
+        let vectors = self.are_vectors(stream) && y.is_aligned(size_of::<T>() as i64);
+        body(&Addresses {
+            u,
+            in_gate,
+            out_gate,
+            y,
+            vectors,
+        })
     }
 }

@@ -5,8 +5,10 @@
 //! Every DFT matrix of r points is scaled by 1/√r, and the weights `exp(2πi·weight·n/P)` of
 //! the samples (`Form::weight`) are folded into the first and the last factors.
 
+mod cluster;
 mod long;
 
+pub(crate) use cluster::cluster_tables;
 pub(crate) use long::long_tables;
 
 use super::recipe::{Family, HalfRecipe};

@@ -66,6 +66,10 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, room: c_int, _: c_in
     SUCCESS
 }
 
+pub fn multiprocessors() -> usize {
+    setting("CUDA_EMULATOR_MULTIPROCESSORS", 132)
+}
+
 /// Numbers of `CUdevice_attribute`.
 #[no_mangle]
 pub unsafe extern "C" fn cuDeviceGetAttribute(
@@ -84,7 +88,7 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(
         8 => 48 << 10,
         10 => 32,
         12 => 65536,
-        16 => setting("CUDA_EMULATOR_MULTIPROCESSORS", 132),
+        16 => multiprocessors(),
         // Bytes of the L2, threads of a multiprocessor, compute capability, shared memory of a multiprocessor.
         38 => 50 << 20,
         39 => 2048,

@@ -1,10 +1,13 @@
 //! Launches.
 
 use super::module::Function;
-use super::status::{fail, failure, Status, INVALID_VALUE, LAUNCH_FAILED, OUT_OF_RESOURCES};
+use super::device::multiprocessors;
+use super::status::{
+    fail, failure, Status, INVALID_VALUE, LAUNCH_FAILED, OUT_OF_RESOURCES, SUCCESS,
+};
 use super::Handle;
 use crate::machine::{self, Launch};
-use std::ffi::{c_uint, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -90,4 +93,20 @@ pub unsafe extern "C" fn cuLaunchKernel(
             fail(LAUNCH_FAILED)
         }
     }
+}
+
+/// How many clusters the multiprocessors hold at a time, one block each.
+#[no_mangle]
+pub unsafe extern "C" fn cuOccupancyMaxActiveClusters(
+    count: *mut c_int,
+    function: Handle,
+    _: *const c_void,
+) -> Status {
+    // SAFETY: the driver's contract: the function is one that `cuModuleGetFunction` made.
+    let function = unsafe { &*function.cast::<Function>() };
+    let blocks: u32 = function.kernel.cluster.unwrap_or([1; 3]).iter().product();
+    let clusters = multiprocessors() / blocks.max(1) as usize;
+    // SAFETY: the driver's contract.
+    unsafe { *count = c_int::try_from(clusters).unwrap_or(c_int::MAX) };
+    SUCCESS
 }

@@ -1,0 +1,162 @@
+//! Launches for rows of bf16 that a cluster of blocks holds: one for all rows of a call. See
+//! `cuda/cluster_rows.cuh`.
+
+pub(crate) mod recipe;
+
+use super::arguments::Convolution;
+use super::half_rows::HalfSample;
+use super::made_once::MadeOnce;
+use super::recipe::Form;
+use super::sequences::Inputs;
+use super::spectrum::HalfSpectrum;
+use super::tables::cluster_tables;
+use crate::cuda::device::{is_compiled, load_with_shared_memory, Limits};
+use candle_core::cuda_backend::cudarc::driver::sys::{CUfunction_attribute, CUresult};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaSlice, DevicePtr, LaunchConfig, PushKernelArg,
+};
+use candle_core::cuda_backend::WrapErr;
+use candle_core::{CudaDevice, Result};
+use recipe::ClusterRecipe;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+const MODULE: &str = "cluster_rows";
+
+/// By size and form.
+static TABLES: MadeOnce<(usize, Form), u32> = MadeOnce::new();
+
+/// How the rows of a call are convolved on clusters.
+pub(super) struct OnClusters {
+    recipe: ClusterRecipe,
+    kernel: CudaFunction,
+    /// That the device holds at a time.
+    clusters: usize,
+}
+
+impl OnClusters {
+    /// None where the device has no such clusters, or where the rows are not of bf16, or do not begin
+    /// and end at multiples of 16 bytes.
+    pub(super) fn new<T: HalfSample>(
+        device: &CudaDevice,
+        recipe: Option<ClusterRecipe>,
+        inputs: &Inputs<'_, T>,
+    ) -> Result<Option<Self>> {
+        let Some(recipe) =
+            recipe.filter(|_| T::NAME == "bf16" && inputs.are_vectors(&device.cuda_stream()))
+        else {
+            return Ok(None);
+        };
+        let function = recipe.function(inputs.gates.is_some(), inputs.u.length == recipe.size);
+        if !is_compiled(&Limits::of(device)?, MODULE, &function) {
+            return Ok(None);
+        }
+        let kernel = load_with_shared_memory(device, MODULE, &function, recipe.shared_bytes)?;
+        let clusters = clusters_on(device, &recipe, &kernel, function)?;
+        Ok((clusters > 0).then_some(OnClusters {
+            recipe,
+            kernel,
+            clusters,
+        }))
+    }
+
+    /// `y = out_gate ⊙ ((in_gate ⊙ u) ∗ k)` for contiguous `y`.
+    pub(super) fn convolve<T: HalfSample>(
+        &self,
+        device: &CudaDevice,
+        inputs: &Inputs<'_, T>,
+        spectrum: &HalfSpectrum,
+        y: &mut CudaSlice<T>,
+    ) -> Result<()> {
+        let recipe = &self.recipe;
+        let tables = TABLES.on(device, (recipe.size, recipe.form), || {
+            cluster_tables(recipe)
+        })?;
+        let stream = device.cuda_stream();
+        inputs.for_each_launch(|part, offset| {
+            let (batch, channels, length) = (part.u.batch, part.u.channels, part.u.length);
+            let (words, _words) = spectrum.words.device_ptr(&stream);
+            let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);
+            let (tables, _tables) = tables.device_ptr(&stream);
+            // What the warps see of the range of each row.
+            let mut seen_of_rows = device.alloc_zeros::<u32>(batch * channels)?;
+            part.with_addresses(&stream, y, offset, |rows| {
+                let arguments = Convolution {
+                    u: rows.u,
+                    in_gate: rows.in_gate,
+                    out_gate: rows.out_gate,
+                    y: rows.y,
+                    spectrum: words,
+                    unscale,
+                    tables,
+                    batch: batch as i32,
+                    channels: channels as i32,
+                    length: length as i32,
+                    vectors: i32::from(rows.vectors),
+                    accumulate: 0,
+                };
+                let config = LaunchConfig {
+                    grid_dim: (recipe.grid(batch * channels, self.clusters) as u32, 1, 1),
+                    ..launch_config(recipe)
+                };
+                let mut builder = stream.launch_builder(&self.kernel);
+                builder.arg(&arguments).arg(&mut seen_of_rows);
+                // SAFETY: the kernel takes this structure and a word for each row. The rows lie inside
+                // their slices (`Rows::new`), begin at multiples of 16 bytes, and those of `y` fill it;
+                // spectrum, scales and tables are those of the recipe. The guards keep all of them until
+                // the launch is queued, and order it among the streams that use them.
+                unsafe { builder.launch(config) }.w()?;
+                Ok(())
+            })
+        })
+    }
+}
+
+/// For one cluster.
+fn launch_config(recipe: &ClusterRecipe) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (recipe.blocks as u32, 1, 1),
+        block_dim: (recipe.threads() as u32, 1, 1),
+        shared_mem_bytes: recipe.shared_bytes as u32,
+    }
+}
+
+/// How many clusters of a kernel the device holds at a time: asked once in a process.
+fn clusters_on(
+    device: &CudaDevice,
+    recipe: &ClusterRecipe,
+    kernel: &CudaFunction,
+    function: String,
+) -> Result<usize> {
+    static KNOWN: LazyLock<Mutex<HashMap<(usize, String), usize>>> = LazyLock::new(Mutex::default);
+    let stream = device.cuda_stream();
+    let key = (stream.context().ordinal(), function);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(clusters) = known.get(&key) {
+        return Ok(*clusters);
+    }
+    let ask = || {
+        if recipe.is_beyond_portable() {
+            use CUfunction_attribute::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED as ALLOWED;
+            kernel.set_attribute(ALLOWED, 1)?;
+        }
+        kernel.occupancy_max_active_clusters(launch_config(recipe), &stream)
+    };
+    let clusters = match ask() {
+        Ok(clusters) => clusters as usize,
+        // The device has no clusters of so many blocks.
+        Err(error)
+            if matches!(
+                error.0,
+                CUresult::CUDA_ERROR_INVALID_CLUSTER_SIZE
+                    | CUresult::CUDA_ERROR_INVALID_VALUE
+                    | CUresult::CUDA_ERROR_NOT_SUPPORTED
+            ) =>
+        {
+            0
+        }
+        Err(error) => return Err(error).w(),
+    };
+    known.insert(key, clusters);
+    Ok(clusters)
+}
