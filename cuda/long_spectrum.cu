@@ -11,6 +11,7 @@ struct LongSpectrum {
     const fft::Complex *values; // of the group's first channel, divided by P
     unsigned *words;
     float *unscale;
+    double *sums; // of |value|^2, PARTS for each channel of the group
     int full_outer, full_inner; // A1, A2
     int rows, inner;            // F and the points of its columns between
 };
@@ -19,7 +20,7 @@ namespace {
 
 using fft::Complex;
 using Full = fft::Plan<8192, 32>;
-constexpr int HALF_POINTS = 2048, BUTTERFLY = 8, THREADS = 256;
+constexpr int HALF_POINTS = 2048, BUTTERFLY = 8, THREADS = 256, PARTS = 64;
 
 FFT_INLINE int points_of(const LongSpectrum &a) { return a.rows * HALF_POINTS; }
 
@@ -39,15 +40,14 @@ FFT_INLINE int place_of(const LongSpectrum &a, int frequency)
 
 static_assert(Full::LATER == 2 && Full::THREADS == Full::FIRST * Full::POINTS, "place_of has one digit");
 
-// unscale[channel] = 2^e, e the exponent of the root of the sum of |c|^2, which is P times that of |value|^2; 0 where
-// that is zero or not finite.
-extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_scales(const __grid_constant__ LongSpectrum a)
+// blockIdx.x by part, blockIdx.y by channel.
+extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_sums(const __grid_constant__ LongSpectrum a)
 {
-    const int size = points_of(a);
-    const Complex *values = a.values + (long long)blockIdx.x * size;
+    const int count = points_of(a) / PARTS;
+    const Complex *values = a.values + (long long)blockIdx.y * points_of(a) + blockIdx.x * count;
     double sum = 0;
 #pragma unroll 4
-    for (int i = threadIdx.x; i < size; i += THREADS) {
+    for (int i = threadIdx.x; i < count; i += THREADS) {
         const Complex z = values[i];
         sum = fma((double)z.re, (double)z.re, sum);
         sum = fma((double)z.im, (double)z.im, sum);
@@ -62,12 +62,27 @@ extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_scales(const
     if (threadIdx.x == 0) {
         for (int i = 1; i < THREADS / 32; i++)
             sum += warps[i];
-        sum *= size;
-        const bool is_usual = sum > 0 && sum < 1e300;
-        // Of the root: half, rounded down.
-        const int exponent = is_usual ? ilogb(sum) >> 1 : 0;
-        a.unscale[blockIdx.x] = scalbnf(1.0f, min(max(exponent, -126), 127));
+        a.sums[blockIdx.y * PARTS + blockIdx.x] = sum;
     }
+}
+
+// 2^e, e the exponent of the root of the sum of |c|^2, which is P times that of |value|^2; 1 where that is zero or not
+// finite. The same in all threads.
+FFT_INLINE float unscale_of(const LongSpectrum &a, int channel)
+{
+    const double *sums = a.sums + channel * PARTS + threadIdx.x % 32;
+    double sum = 0;
+#pragma unroll
+    for (int i = 0; i < PARTS; i += 32)
+        sum += sums[i];
+#pragma unroll
+    for (int offset = 16; offset; offset >>= 1)
+        sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+    sum *= points_of(a);
+    const bool is_usual = sum > 0 && sum < 1e300;
+    // Of the root: half, rounded down.
+    const int exponent = is_usual ? ilogb(sum) >> 1 : 0;
+    return scalbnf(1.0f, min(max(exponent, -126), 127));
 }
 
 // blockIdx.x by words of a row, blockIdx.y by row, blockIdx.z by channel.
@@ -80,10 +95,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_words(const 
     const Complex low = values[place_of(a, kX + a.rows * layout.frequency)];
     const Complex high = values[place_of(a, kX + a.rows * (layout.frequency + 16))];
     // By P / R 2^-e: two powers of two, so that neither leaves the range of f32.
-    const float factor = 1.0f / a.unscale[channel], points = (float)size / BUTTERFLY;
+    const float unscale = unscale_of(a, channel), factor = 1.0f / unscale, points = (float)size / BUTTERFLY;
     const auto scaled = [&](float value) { return value * points * factor; };
     const __half2 real = __floats2half2_rn(scaled(low.re), scaled(high.re));
     const __half2 imaginary = __floats2half2_rn(scaled(low.im), scaled(high.im));
+    if (blockIdx.x == 0 && row == 0 && threadIdx.x == 0)
+        a.unscale[channel] = unscale;
     unsigned *words = a.words + ((long long)channel * a.rows + row) * HALF_POINTS;
     words[layout.real_word] = *reinterpret_cast<const unsigned *>(&real);
     words[layout.imaginary_word] = *reinterpret_cast<const unsigned *>(&imaginary);

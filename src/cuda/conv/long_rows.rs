@@ -329,7 +329,7 @@ mod tests {
             let name = format!("long_block_rows_{arithmetic}");
             choose(PTX, "long_block_rows", &name, 1000).unwrap();
         }
-        for name in ["long_spectrum_scales", "long_spectrum_words"] {
+        for name in ["long_spectrum_sums", "long_spectrum_words"] {
             choose(PTX, "long_spectrum", name, 1000).unwrap();
         }
     }

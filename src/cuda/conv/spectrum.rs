@@ -141,6 +141,7 @@ struct LongSpectrum {
     values: u64,
     words: u64,
     unscale: u64,
+    sums: u64,
     full_outer: i32,
     full_inner: i32,
     rows: i32,
@@ -171,11 +172,12 @@ pub(super) fn long(
     let in_group = full.rows_in_group().min(channels);
     // SAFETY: the kernels write every word and every scale before anything reads them, and the
     // values of a group before they make words of them.
-    let (mut words, mut unscale, mut values) = unsafe {
+    let (mut words, mut unscale, mut values, mut sums) = unsafe {
         (
             uninitialized::<u32>(device, channels.saturating_mul(recipe.size), SPECTRA)?,
             uninitialized::<f32>(device, channels, SPECTRA)?,
             uninitialized::<f32>(device, 2 * in_group * full.size, SPECTRA)?,
+            uninitialized::<f64>(device, in_group * LONG_PARTS as usize, SPECTRA)?,
         )
     };
     let stream = device.cuda_stream();
@@ -183,6 +185,7 @@ pub(super) fn long(
         let (words, _words) = words.device_ptr_mut(&stream);
         let (unscale, _unscale) = unscale.device_ptr_mut(&stream);
         let (values, _values) = values.device_ptr_mut(&stream);
+        let (sums, _sums) = sums.device_ptr_mut(&stream);
         for first in (0..channels).step_by(in_group.max(1)) {
             let count = in_group.min(channels - first);
             let group = (first, count);
@@ -191,6 +194,7 @@ pub(super) fn long(
                 values,
                 words: words + (first * recipe.size * size_of::<u32>()) as u64,
                 unscale: unscale + (first * size_of::<f32>()) as u64,
+                sums,
                 full_outer: full.outer as i32,
                 full_inner: full.inner as i32,
                 rows: recipe.first_points() as i32,
@@ -210,7 +214,7 @@ pub(super) fn long(
                 unsafe { builder.launch(config) }.w()?;
                 Ok(())
             };
-            launch("long_spectrum_scales", (count as u32, 1, 1))?;
+            launch("long_spectrum_sums", (LONG_PARTS, count as u32, 1))?;
             let blocks = LAST_POINTS as u32 / 2 / LONG_THREADS;
             let rows = recipe.first_points() as u32;
             launch("long_spectrum_words", (blocks, rows, count as u32))?;
@@ -219,8 +223,9 @@ pub(super) fn long(
     Ok(HalfSpectrum { words, unscale })
 }
 
-/// Threads of a block of those kernels.
+/// Threads of a block of those kernels, and parts of the sums of squares of a channel.
 const LONG_THREADS: u32 = 256;
+const LONG_PARTS: u32 = 64;
 
 /// The lags of a kernel in a transform.
 fn lags_of(form: Form, size: usize, taps: &Taps<'_>, window: &LagWindow) -> LagWindow {
