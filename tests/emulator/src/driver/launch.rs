@@ -1,7 +1,7 @@
 //! Launches.
 
-use super::module::Function;
 use super::device::multiprocessors;
+use super::module::Function;
 use super::status::{
     fail, failure, Status, INVALID_VALUE, LAUNCH_FAILED, OUT_OF_RESOURCES, SUCCESS,
 };
