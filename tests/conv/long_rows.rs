@@ -1,4 +1,4 @@
-//! Rows that take several passes on a GPU.
+//! Rows that one multiprocessor of a GPU does not hold: on clusters, or in several passes.
 
 use crate::common::conv::{decaying, double, tensor_within, tolerance_of_rows, DTYPES};
 use crate::common::{random_tensor, to_f64};
@@ -24,6 +24,11 @@ fn every_way(length: usize, device: &Device) -> Result<()> {
             let bound = tolerance_of_rows(length, dtype, device);
             let y = conv.forward(&u, &k)?;
             tensor_within(&y, &exact.forward(&double(&u)?)?, bound, &what);
+            let [i, o] = [4, 5].map(|seed| random_tensor(seed, &[2, 2, length], dtype, device));
+            let (i, o) = (i?, o?);
+            let y = conv.forward_gated(&u, &k, &i, &o)?;
+            let want = exact.forward_gated(&double(&u)?, &double(&i)?, &double(&o)?)?;
+            tensor_within(&y, &want, bound, &format!("{what}, gated"));
             let z = z.narrow(2, 1, length)?;
             let y = conv.prepare(&k)?.forward_projected(&z)?;
             let want = exact.forward_projected(&double(&z)?)?;
