@@ -3,7 +3,6 @@
 
 pub(crate) mod recipe;
 
-use super::arguments::Convolution;
 use super::half_rows::HalfSample;
 use super::made_once::MadeOnce;
 use super::recipe::Form;
@@ -74,27 +73,14 @@ impl OnClusters {
         })?;
         let stream = device.cuda_stream();
         inputs.for_each_launch(|part, offset| {
-            let (batch, channels, length) = (part.u.batch, part.u.channels, part.u.length);
+            let (batch, channels) = (part.u.batch, part.u.channels);
             let (words, _words) = spectrum.words.device_ptr(&stream);
             let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);
             let (tables, _tables) = tables.device_ptr(&stream);
             // What the warps see of the range of each row.
             let mut seen_of_rows = device.alloc_zeros::<u32>(batch * channels)?;
             part.with_addresses(&stream, y, offset, |rows| {
-                let arguments = Convolution {
-                    u: rows.u,
-                    in_gate: rows.in_gate,
-                    out_gate: rows.out_gate,
-                    y: rows.y,
-                    spectrum: words,
-                    unscale,
-                    tables,
-                    batch: batch as i32,
-                    channels: channels as i32,
-                    length: length as i32,
-                    vectors: i32::from(rows.vectors),
-                    accumulate: 0,
-                };
+                let arguments = rows.convolution(words, unscale, tables);
                 let config = LaunchConfig {
                     grid_dim: (recipe.grid(batch * channels, self.clusters) as u32, 1, 1),
                     ..launch_config(recipe)

@@ -1,6 +1,5 @@
 //! Launches of the kernels for f16 and bf16: one for all rows of a call.
 
-use super::arguments::Convolution;
 use super::made_once::MadeOnce;
 use super::recipe::{Form, HalfRecipe};
 use super::sequences::Inputs;
@@ -83,20 +82,7 @@ fn launch<T: HalfSample>(
             &function,
             recipe.shared_bytes,
         )?;
-        let arguments = Convolution {
-            u: rows.u,
-            in_gate: rows.in_gate,
-            out_gate: rows.out_gate,
-            y: rows.y,
-            spectrum: words,
-            unscale,
-            tables,
-            batch: batch as i32,
-            channels: channels as i32,
-            length: length as i32,
-            vectors: i32::from(rows.vectors),
-            accumulate: 0,
-        };
+        let arguments = rows.convolution(words, unscale, tables);
         let config = LaunchConfig {
             grid_dim: (
                 recipe.blocks(batch, channels, gated, limits.multiprocessors) as u32,

@@ -123,20 +123,7 @@ pub(super) fn convolve<T: HalfSample>(
                 for (first, (place, stream)) in (0..total).step_by(in_group).zip(places) {
                     let before = (place * in_group) as u64;
                     let group = Group {
-                        convolution: Convolution {
-                            u: addresses.u,
-                            in_gate: addresses.in_gate,
-                            out_gate: addresses.out_gate,
-                            y: addresses.y,
-                            spectrum: words,
-                            unscale,
-                            tables,
-                            batch: batch as i32,
-                            channels: channels as i32,
-                            length: length as i32,
-                            vectors: i32::from(addresses.vectors),
-                            accumulate: 0,
-                        },
+                        convolution: addresses.convolution(words, unscale, tables),
                         workspace: points + before * 4 * recipe.size as u64,
                         tiles: tiles + before * 8 * recipe.tiles_of_row() as u64,
                         unscale: row_unscale + before * 4,

@@ -1,6 +1,6 @@
 //! Views of candle's tensors as rows on the device.
 
-use super::arguments::Sequence;
+use super::arguments::{Convolution, Sequence};
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
@@ -103,12 +103,35 @@ impl<'a, T> Rows<'a, T> {
 
 /// Where the rows of a launch are.
 pub(super) struct Addresses {
-    pub(super) u: Sequence,
-    pub(super) in_gate: Sequence,
-    pub(super) out_gate: Sequence,
-    pub(super) y: Sequence,
+    u: Sequence,
+    in_gate: Sequence,
+    out_gate: Sequence,
+    y: Sequence,
+    batch: usize,
+    channels: usize,
+    length: usize,
     /// Whether all begin at multiples of 16 bytes and hold whole vectors of 16 bytes.
     pub(super) vectors: bool,
+}
+
+impl Addresses {
+    /// The kernels' argument, with the addresses of spectra, their scales, and tables.
+    pub(super) fn convolution(&self, spectrum: u64, unscale: u64, tables: u64) -> Convolution {
+        Convolution {
+            u: self.u,
+            in_gate: self.in_gate,
+            out_gate: self.out_gate,
+            y: self.y,
+            spectrum,
+            unscale,
+            tables,
+            batch: self.batch as i32,
+            channels: self.channels as i32,
+            length: self.length as i32,
+            vectors: i32::from(self.vectors),
+            accumulate: 0,
+        }
+    }
 }
 
 /// The argument for a gate that is not there.
@@ -226,6 +249,9 @@ impl<'a, T> Inputs<'a, T> {
             in_gate,
             out_gate,
             y,
+            batch: self.u.batch,
+            channels,
+            length,
             vectors,
         })
     }
