@@ -6,20 +6,16 @@ pub(crate) mod recipe;
 use super::arguments::Convolution;
 use super::full_rows::{self, Direction, FullRecipe};
 use super::recipe::Form;
-use super::sequences::{sequence, Inputs, NOTHING};
+use super::sequences::{Inputs, NOTHING};
 use super::spectrum::{tap_arguments, FullSpectrum, Taps, SPECTRA};
 use crate::conv::LagWindow;
 use crate::cuda::device::{load_with_shared_memory, uninitialized};
-use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
 use recipe::{LongFullRecipe, COLUMN_THREADS, ROW_THREADS};
-
-/// Most rows that are counted in one go.
-const MOST_ROWS: usize = i32::MAX as usize;
 
 /// The kernels' argument, as `cuda/long_full_rows.cuh` declares it.
 #[derive(Debug, Clone, Copy)]
@@ -70,72 +66,33 @@ pub(super) fn apply(
     workspace: &mut CudaSlice<f32>,
     y: &mut CudaSlice<f32>,
 ) -> Result<()> {
-    let rows = &inputs.u;
-    if rows.channels > MOST_ROWS || rows.length > recipe.size {
-        return Err(Error::OutOfRange {
-            quantity: "channels and samples of a row",
-            expected: format!("at most {MOST_ROWS} and {}", recipe.size),
-            got: format!("{} and {}", rows.channels, rows.length),
-        }
-        .into());
-    }
-    if rows.batch == 0 || rows.channels == 0 || rows.length == 0 {
-        return Ok(());
-    }
+    full_rows::check_length(inputs, recipe.size)?;
     let stream = device.cuda_stream();
     let tables = full_rows::tables_on(device, &FullRecipe::ROWS_IN_PASSES)?;
     let in_group = rows_of_group(recipe, inputs);
-    let items = (MOST_ROWS / rows.channels).min(rows.batch);
-    for first in (0..rows.batch).step_by(items) {
-        let part = inputs.map(|rows| rows.batch_items(first, items.min(rows.batch - first)));
-        let (batch, channels, length) = (part.u.batch, part.u.channels, part.u.length);
-        let (u, _u) = part.u.argument(&stream);
-        let gates = part
-            .gates
-            .as_ref()
-            .map(|gates| gates.each_ref().map(|gate| gate.argument(&stream)));
-        let gate = |index: usize| match &gates {
-            Some(gates) => gates.get(index).map_or(NOTHING, |(gate, _)| *gate),
-            None => NOTHING,
-        };
-        let (y, _y) = y.device_ptr_mut(&stream);
+    inputs.for_each_launch(|part, offset| {
         let (spectrum, _spectrum) = spectrum.values.device_ptr(&stream);
         let (tables, _tables) = tables.device_ptr(&stream);
         let (workspace, _workspace) = workspace.device_ptr_mut(&stream);
-        let passes = Passes {
-            device,
-            stream: &stream,
-            recipe,
-        };
-        let total = batch * channels;
-        for start in (0..total).step_by(in_group) {
-            let group = Group {
-                convolution: Convolution {
-                    u,
-                    in_gate: gate(0),
-                    out_gate: gate(1),
-                    y: sequence::<f32>(y, first * channels * length, channels * length, length),
-                    spectrum,
-                    unscale: 0,
-                    tables,
-                    batch: batch as i32,
-                    channels: channels as i32,
-                    length: length as i32,
-                    vectors: 0,
-                    accumulate: 0,
-                },
-                output_length: length as i32,
-                ..passes.group(
-                    workspace,
-                    start,
-                    in_group.min(total - start),
-                    Form::RightAngle,
-                )
+        part.with_addresses(&stream, y, offset, |addresses| {
+            let passes = Passes {
+                device,
+                stream: &stream,
+                recipe,
             };
-            passes.convolve(&group, direction)?;
-        }
-    }
-    Ok(())
+            let total = part.u.batch * part.u.channels;
+            for start in (0..total).step_by(in_group) {
+                let count = in_group.min(total - start);
+                let group = Group {
+                    convolution: addresses.convolution(spectrum, 0, tables),
+                    output_length: part.u.length as i32,
+                    ..passes.group(workspace, start, count, Form::RightAngle)
+                };
+                passes.convolve(&group, direction)?;
+            }
+            Ok(())
+        })
+    })
 }
 
 /// The spectrum of a kernel for rows that the transform holds.

@@ -213,6 +213,9 @@ impl<'a, T> Inputs<'a, T> {
             }
             .into());
         }
+        if rows.count() == 0 {
+            return Ok(());
+        }
         let items = (MOST_ROWS / rows.channels).min(rows.batch).max(1);
         for first in (0..rows.batch).step_by(items) {
             let count = items.min(rows.batch - first);
