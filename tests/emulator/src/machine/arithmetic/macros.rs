@@ -77,3 +77,43 @@ macro_rules! four {
         run as Arithmetic
     }};
 }
+
+/// An operation on integers of all sizes.
+macro_rules! integer_kinds {
+    ($kind:expr, |$a:ident, $b:ident| $result:expr) => {
+        match $kind {
+            "u16" | "b16" => Some((two!(u16, |$a, $b| $result), 2)),
+            "s16" => Some((two!(i16, |$a, $b| $result), 2)),
+            "u32" | "b32" => Some((two!(u32, |$a, $b| $result), 2)),
+            "s32" => Some((two!(i32, |$a, $b| $result), 2)),
+            "u64" | "b64" => Some((two!(u64, |$a, $b| $result), 2)),
+            "s64" => Some((two!(i64, |$a, $b| $result), 2)),
+            _ => None,
+        }
+    };
+}
+
+/// An operation on f16, bf16 and pairs of them, in f32.
+macro_rules! short_kinds_of_two {
+    ($kind:expr, $f:expr) => {
+        match $kind {
+            "f16" => Some((two!(f16, |a, b| short2(a, b, $f)), 2)),
+            "bf16" => Some((two!(bf16, |a, b| short2(a, b, $f)), 2)),
+            "f16x2" => Some((
+                two!(Pair<f16>, |a, b| Pair(
+                    short2(a.0, b.0, $f),
+                    short2(a.1, b.1, $f)
+                )),
+                2,
+            )),
+            "bf16x2" => Some((
+                two!(Pair<bf16>, |a, b| Pair(
+                    short2(a.0, b.0, $f),
+                    short2(a.1, b.1, $f)
+                )),
+                2,
+            )),
+            _ => None,
+        }
+    };
+}

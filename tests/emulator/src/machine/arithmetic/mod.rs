@@ -4,12 +4,14 @@
 mod macros;
 mod carry;
 mod comparison;
+mod logic;
 
 use super::bits::{round_f32, Bits, Direction, Pair, Short};
 use super::instruction::{Arithmetic, Lanes, Slots};
 pub use carry::with_carry;
 pub use comparison::{comparison, truth};
 use half::{bf16, f16};
+use logic::logic;
 
 /// Writes the lanes of a mask.
 #[inline(always)]
@@ -26,19 +28,6 @@ pub fn write(registers: &mut [Lanes], slot: u32, values: &Lanes, mask: u32) {
     }
 }
 
-macro_rules! integer_kinds {
-    ($kind:expr, |$a:ident, $b:ident| $result:expr) => {
-        match $kind {
-            "u16" | "b16" => Some((two!(u16, |$a, $b| $result), 2)),
-            "s16" => Some((two!(i16, |$a, $b| $result), 2)),
-            "u32" | "b32" => Some((two!(u32, |$a, $b| $result), 2)),
-            "s32" => Some((two!(i32, |$a, $b| $result), 2)),
-            "u64" | "b64" => Some((two!(u64, |$a, $b| $result), 2)),
-            "s64" => Some((two!(i64, |$a, $b| $result), 2)),
-            _ => None,
-        }
-    };
-}
 /// Without denormal numbers, where the instruction says so.
 fn flushed(x: f32) -> f32 {
     if x.is_subnormal() {
@@ -84,21 +73,6 @@ fn or_nan(choose: fn(f32, f32) -> f32) -> impl Fn(f32, f32) -> f32 {
             choose(a, b)
         }
     }
-}
-
-/// Bytes of two words chosen by four nibbles.
-fn permute(a: u32, b: u32, selector: u32) -> u32 {
-    let bytes = (u64::from(b) << 32) | u64::from(a);
-    let mut result = 0;
-    for i in 0..4 {
-        let choice = selector >> (4 * i) & 0xf;
-        let mut byte = (bytes >> (8 * (choice & 7))) as u8;
-        if choice & 8 != 0 {
-            byte = if byte & 0x80 != 0 { 0xff } else { 0 };
-        }
-        result |= u32::from(byte) << (8 * i);
-    }
-    result
 }
 
 /// The arithmetic of an instruction, of which the name is split at its dots; how many operands it
@@ -157,23 +131,7 @@ pub fn find(name: &[&str]) -> Option<(Arithmetic, usize)> {
                 _ => return None,
             },
             "f64" => (two!(f64, |a, b| a + b), 2),
-            "f16" => (two!(f16, |a, b| short2(a, b, |a, b| a + b)), 2),
-            "bf16" => (two!(bf16, |a, b| short2(a, b, |a, b| a + b)), 2),
-            "f16x2" => (
-                two!(Pair<f16>, |a, b| Pair(
-                    short2(a.0, b.0, |a, b| a + b),
-                    short2(a.1, b.1, |a, b| a + b)
-                )),
-                2,
-            ),
-            "bf16x2" => (
-                two!(Pair<bf16>, |a, b| Pair(
-                    short2(a.0, b.0, |a, b| a + b),
-                    short2(a.1, b.1, |a, b| a + b)
-                )),
-                2,
-            ),
-            _ => return None,
+            _ => short_kinds_of_two!(kind, |a, b| a + b)?,
         },
         "sub" => match kind {
             "u16" | "s16" | "b16" => (two!(u16, |a, b| a.wrapping_sub(b)), 2),
@@ -181,23 +139,7 @@ pub fn find(name: &[&str]) -> Option<(Arithmetic, usize)> {
             "u64" | "s64" | "b64" => (two!(u64, |a, b| a.wrapping_sub(b)), 2),
             "f32" if direction == Direction::Nearest => (two!(f32, |a, b| a - b), 2),
             "f64" => (two!(f64, |a, b| a - b), 2),
-            "f16" => (two!(f16, |a, b| short2(a, b, |a, b| a - b)), 2),
-            "bf16" => (two!(bf16, |a, b| short2(a, b, |a, b| a - b)), 2),
-            "f16x2" => (
-                two!(Pair<f16>, |a, b| Pair(
-                    short2(a.0, b.0, |a, b| a - b),
-                    short2(a.1, b.1, |a, b| a - b)
-                )),
-                2,
-            ),
-            "bf16x2" => (
-                two!(Pair<bf16>, |a, b| Pair(
-                    short2(a.0, b.0, |a, b| a - b),
-                    short2(a.1, b.1, |a, b| a - b)
-                )),
-                2,
-            ),
-            _ => return None,
+            _ => short_kinds_of_two!(kind, |a, b| a - b)?,
         },
         "mul" if has("wide") => match kind {
             "u16" => (two!(u16, |a, b| u32::from(a) * u32::from(b)), 2),
@@ -252,23 +194,7 @@ pub fn find(name: &[&str]) -> Option<(Arithmetic, usize)> {
                 _ => return None,
             },
             "f64" => (two!(f64, |a, b| a * b), 2),
-            "f16" => (two!(f16, |a, b| short2(a, b, |a, b| a * b)), 2),
-            "bf16" => (two!(bf16, |a, b| short2(a, b, |a, b| a * b)), 2),
-            "f16x2" => (
-                two!(Pair<f16>, |a, b| Pair(
-                    short2(a.0, b.0, |a, b| a * b),
-                    short2(a.1, b.1, |a, b| a * b)
-                )),
-                2,
-            ),
-            "bf16x2" => (
-                two!(Pair<bf16>, |a, b| Pair(
-                    short2(a.0, b.0, |a, b| a * b),
-                    short2(a.1, b.1, |a, b| a * b)
-                )),
-                2,
-            ),
-            _ => return None,
+            _ => short_kinds_of_two!(kind, |a, b| a * b)?,
         },
         "mad" if has("cc") => return None,
         "mad" if has("wide") => match kind {
@@ -411,34 +337,20 @@ pub fn find(name: &[&str]) -> Option<(Arithmetic, usize)> {
             "f32" if has("NaN") => (two!(f32, |a, b| or_nan(minimum)(a, b)), 2),
             "f32" => (two!(f32, |a, b| minimum(a, b)), 2),
             "f64" => (two!(f64, |a, b| smaller(a, b, a.is_nan(), b.is_nan())), 2),
-            "f16" if has("NaN") => (two!(f16, |a, b| short2(a, b, or_nan(minimum))), 2),
-            "bf16" if has("NaN") => (two!(bf16, |a, b| short2(a, b, or_nan(minimum))), 2),
-            "f16" => (two!(f16, |a, b| short2(a, b, minimum)), 2),
-            "bf16" => (two!(bf16, |a, b| short2(a, b, minimum)), 2),
-            "f16x2" if !has("NaN") => (
-                two!(Pair<f16>, |a, b| Pair(
-                    short2(a.0, b.0, minimum),
-                    short2(a.1, b.1, minimum)
-                )),
-                2,
-            ),
+            "f16" | "bf16" | "f16x2" | "bf16x2" if has("NaN") => {
+                short_kinds_of_two!(kind, or_nan(minimum))?
+            }
+            "f16" | "bf16" | "f16x2" | "bf16x2" => short_kinds_of_two!(kind, minimum)?,
             _ => integer_kinds!(kind, |a, b| a.min(b))?,
         },
         "max" => match kind {
             "f32" if has("NaN") => (two!(f32, |a, b| or_nan(maximum)(a, b)), 2),
             "f32" => (two!(f32, |a, b| maximum(a, b)), 2),
             "f64" => (two!(f64, |a, b| larger(a, b, a.is_nan(), b.is_nan())), 2),
-            "f16" if has("NaN") => (two!(f16, |a, b| short2(a, b, or_nan(maximum))), 2),
-            "bf16" if has("NaN") => (two!(bf16, |a, b| short2(a, b, or_nan(maximum))), 2),
-            "f16" => (two!(f16, |a, b| short2(a, b, maximum)), 2),
-            "bf16" => (two!(bf16, |a, b| short2(a, b, maximum)), 2),
-            "f16x2" if !has("NaN") => (
-                two!(Pair<f16>, |a, b| Pair(
-                    short2(a.0, b.0, maximum),
-                    short2(a.1, b.1, maximum)
-                )),
-                2,
-            ),
+            "f16" | "bf16" | "f16x2" | "bf16x2" if has("NaN") => {
+                short_kinds_of_two!(kind, or_nan(maximum))?
+            }
+            "f16" | "bf16" | "f16x2" | "bf16x2" => short_kinds_of_two!(kind, maximum)?,
             _ => integer_kinds!(kind, |a, b| a.max(b))?,
         },
         "abs" => match kind {
@@ -491,175 +403,6 @@ pub fn find(name: &[&str]) -> Option<(Arithmetic, usize)> {
         "sin" if kind == "f32" => (one!(f32, |a| a.sin()), 1),
         "cos" if kind == "f32" => (one!(f32, |a| a.cos()), 1),
         "tanh" if kind == "f32" => (one!(f32, |a| a.tanh()), 1),
-        "and" => match kind {
-            "pred" => (two!(bool, |a, b| a & b), 2),
-            _ => integer_kinds!(kind, |a, b| a & b)?,
-        },
-        "or" => match kind {
-            "pred" => (two!(bool, |a, b| a | b), 2),
-            _ => integer_kinds!(kind, |a, b| a | b)?,
-        },
-        "xor" => match kind {
-            "pred" => (two!(bool, |a, b| a ^ b), 2),
-            _ => integer_kinds!(kind, |a, b| a ^ b)?,
-        },
-        "not" => match kind {
-            "pred" => (one!(bool, |a| !a), 1),
-            "b16" => (one!(u16, |a| !a), 1),
-            "b32" => (one!(u32, |a| !a), 1),
-            "b64" => (one!(u64, |a| !a), 1),
-            _ => return None,
-        },
-        "shl" => match kind {
-            "b16" => (
-                two!(u16, u32, |a, b| a.checked_shl(b.min(255)).unwrap_or(0)),
-                2,
-            ),
-            "b32" => (
-                two!(u32, u32, |a, b| a.checked_shl(b.min(255)).unwrap_or(0)),
-                2,
-            ),
-            "b64" => (
-                two!(u64, u32, |a, b| a.checked_shl(b.min(255)).unwrap_or(0)),
-                2,
-            ),
-            _ => return None,
-        },
-        "shr" => match kind {
-            "u16" | "b16" => (two!(u16, u32, |a, b| a.checked_shr(b).unwrap_or(0)), 2),
-            "u32" | "b32" => (two!(u32, u32, |a, b| a.checked_shr(b).unwrap_or(0)), 2),
-            "u64" | "b64" => (two!(u64, u32, |a, b| a.checked_shr(b).unwrap_or(0)), 2),
-            "s16" => (two!(i16, u32, |a, b| a >> b.min(15)), 2),
-            "s32" => (two!(i32, u32, |a, b| a >> b.min(31)), 2),
-            "s64" => (two!(i64, u32, |a, b| a >> b.min(63)), 2),
-            _ => return None,
-        },
-        "shf" => {
-            let wrap = has("wrap");
-            match (has("l"), wrap) {
-                (true, true) => (
-                    three!(u32, |a, b, c| {
-                        let both = u64::from(b) << 32 | u64::from(a);
-                        ((both << (c & 31)) >> 32) as u32
-                    }),
-                    3,
-                ),
-                (true, false) => (
-                    three!(u32, |a, b, c| {
-                        let both = u64::from(b) << 32 | u64::from(a);
-                        ((both << c.min(32)) >> 32) as u32
-                    }),
-                    3,
-                ),
-                (false, true) => (
-                    three!(u32, |a, b, c| {
-                        ((u64::from(b) << 32 | u64::from(a)) >> (c & 31)) as u32
-                    }),
-                    3,
-                ),
-                (false, false) => (
-                    three!(u32, |a, b, c| {
-                        ((u64::from(b) << 32 | u64::from(a)) >> c.min(32)) as u32
-                    }),
-                    3,
-                ),
-            }
-        }
-        "brev" => match kind {
-            "b32" => (one!(u32, |a| a.reverse_bits()), 1),
-            "b64" => (one!(u64, |a| a.reverse_bits()), 1),
-            _ => return None,
-        },
-        "clz" => match kind {
-            "b32" => (one!(u32, |a| a.leading_zeros()), 1),
-            "b64" => (one!(u64, |a| a.leading_zeros()), 1),
-            _ => return None,
-        },
-        "popc" => match kind {
-            "b32" => (one!(u32, |a| a.count_ones()), 1),
-            "b64" => (one!(u64, |a| a.count_ones()), 1),
-            _ => return None,
-        },
-        "bfind" => match (kind, has("shiftamt")) {
-            // The highest bit's place, or how far to shift it to the top.
-            ("u32", true) => (
-                one!(u32, |a| if a == 0 { u32::MAX } else { a.leading_zeros() }),
-                1,
-            ),
-            ("u32", false) => (
-                one!(u32, |a| if a == 0 {
-                    u32::MAX
-                } else {
-                    31 - a.leading_zeros()
-                }),
-                1,
-            ),
-            ("u64", false) => (
-                one!(u64, |a| if a == 0 {
-                    u32::MAX
-                } else {
-                    63 - a.leading_zeros()
-                }),
-                1,
-            ),
-            _ => return None,
-        },
-        "bfe" => match kind {
-            "u32" => (
-                three!(u32, |a, b, c| {
-                    let (from, length) = (b & 0xff, c & 0xff);
-                    let shifted = u64::from(a).checked_shr(from).unwrap_or(0);
-                    (shifted & ((1u64 << length.min(32)) - 1)) as u32
-                }),
-                3,
-            ),
-            _ => return None,
-        },
-        "bfi" => match kind {
-            "b32" => (
-                four!(u32, u32, u32, u32, |a, b, from, length| {
-                    let from = from & 0xff;
-                    let length = (length & 0xff).min(32);
-                    let mask = ((1u64 << length) - 1).checked_shl(from).unwrap_or(0) as u32;
-                    let value = u64::from(a).checked_shl(from).unwrap_or(0) as u32;
-                    (b & !mask) | (value & mask)
-                }),
-                4,
-            ),
-            "b64" => (
-                four!(u64, u64, u32, u32, |a, b, from, length| {
-                    let from = from & 0xff;
-                    let length = (length & 0xff).min(64);
-                    let ones = if length == 64 {
-                        u64::MAX
-                    } else {
-                        (1u64 << length) - 1
-                    };
-                    let mask = ones.checked_shl(from).unwrap_or(0);
-                    let value = a.checked_shl(from).unwrap_or(0);
-                    (b & !mask) | (value & mask)
-                }),
-                4,
-            ),
-            _ => return None,
-        },
-        "lop3" => (
-            four!(u32, u32, u32, u32, |a, b, c, table| {
-                let mut result = 0u32;
-                for i in 0..8u32 {
-                    if table >> i & 1 != 0 {
-                        let x = if i & 4 != 0 { a } else { !a };
-                        let y = if i & 2 != 0 { b } else { !b };
-                        let z = if i & 1 != 0 { c } else { !c };
-                        result |= x & y & z;
-                    }
-                }
-                result
-            }),
-            4,
-        ),
-        "prmt" if name.len() == 2 => (three!(u32, |a, b, c| permute(a, b, c)), 3),
-        "selp" => (three!(u64, u64, bool, |a, b, c| if c { a } else { b }), 3),
         "mov" | "cvta" => (one!(u64, |a| a), 1),
         "testp" if kind == "f32" => match name[1] {
             "finite" => (one!(f32, |a| a.is_finite()), 1),
@@ -668,6 +411,6 @@ pub fn find(name: &[&str]) -> Option<(Arithmetic, usize)> {
             "number" => (one!(f32, |a| !a.is_nan()), 1),
             _ => return None,
         },
-        _ => return None,
+        _ => return logic(name, kind),
     })
 }
