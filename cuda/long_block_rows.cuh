@@ -1,19 +1,20 @@
-// The rows that the columns of long_rows.cuh leave where they have 32768 complex points: transform, product with the
-// spectrum, and back, a row on a block of 16 warps, in place in the workspace. It does what long_middle_columns, rows
-// of 2048 points and long_middle_columns back do, with one reading and one writing of the workspace instead of three.
+// The rows that the columns of long_rows.cuh leave where they have 16 * 256 R complex points, R = 4 or 8: transform,
+// product with the spectrum, and back, a row on 2 R warps, in place in the workspace. It does what long_middle_columns,
+// rows of 256 R points and long_middle_columns back do, with one reading and one writing of the workspace instead of
+// three.
 //
-// The transform is that of block_rows.cuh for A = 16 and R = 8, with complex samples: planes [re or im][m]. Tiles are
-// multiplied by what they lack.
+// The transform is that of block_rows.cuh for A = 16, with complex samples: planes [re or im][m]. Tiles are multiplied
+// by what they lack.
 //
-// Bound as block_rows.cuh is for P = 32768: one row at a time is on a multiprocessor.
+// Bound as block_rows.cuh is: by latency, with one row (R = 8) or two (R = 4) on a multiprocessor.
 #pragma once
 #include "block_rows.cuh"
 #include "long_rows.cuh"
 
-template <bool PRECISE> struct LongBlockRow : BlockRow<Traits<__half, false, PRECISE>, 16, 8, Mode::Whole> {
-    typedef BlockRow<Traits<__half, false, PRECISE>, 16, 8, Mode::Whole> Base;
+template <bool PRECISE, int R> struct LongBlockRow : BlockRow<Traits<__half, false, PRECISE>, 16, R, Mode::Whole> {
+    typedef BlockRow<Traits<__half, false, PRECISE>, 16, R, Mode::Whole> Base;
     typedef typename Base::Place Place;
-    static constexpr int M = Base::M, P = 16 * M, COLUMN = Base::COLUMN, R = 8;
+    static constexpr int M = Base::M, P = 16 * M, COLUMN = Base::COLUMN, ROWS = Base::ROWS;
 
     DEVICE LongBlockRow(const Base &base) : Base(base) {}
 
@@ -57,7 +58,7 @@ template <bool PRECISE> struct LongBlockRow : BlockRow<Traits<__half, false, PRE
         load(p, row, tiles, re, im);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
-            const uint4 *matrices = p.x_matrices + j * 4 * 32;
+            const uint4 *matrices = p.x_matrices + j % R * 4 * 32;
             const Operand x_re(matrices), x_im(matrices + 32);
             Word out_re[4], out_im[4];
 #pragma unroll
@@ -91,7 +92,7 @@ template <bool PRECISE> struct LongBlockRow : BlockRow<Traits<__half, false, PRE
 #pragma unroll
                 for (int k = 0; k < 2; k++) {
                     const int j = 2 * pair + k;
-                    const uint4 *matrices = p.x_matrices + (j * 4 + 2) * 32;
+                    const uint4 *matrices = p.x_matrices + (j % R * 4 + 2) * 32;
                     const Operand x_re(matrices), x_negative_im(matrices + 32);
                     Word re[4], im[4];
                     load_matrices<true>(re, address + j * COLUMN);
@@ -130,25 +131,32 @@ template <bool PRECISE> struct LongBlockRow : BlockRow<Traits<__half, false, PRE
     {
         x_pass(row, tiles);
         this->group.barrier();
-        const Place p = this->place();
-        this->row_pass(p, p.member, spectrum + p.member * (M / 4) + p.lane);
+        {
+            const Place p = this->place();
+#pragma unroll 1
+            for (int i = 0; i < ROWS; i++) {
+                const int k = p.member * ROWS + i;
+                this->row_pass(p, k, spectrum + k * (M / 4) + p.lane);
+            }
+        }
         inverse_x_pass(row);
     }
 };
 
-// Rows of the group times `columns`, one a block at a time.
-template <bool PRECISE> DEVICE void long_block_rows(const LongRows &a, int columns)
+// Rows of the group times `columns`, one on each 2 R warps at a time.
+template <bool PRECISE, int R> DEVICE void long_block_rows(const LongRows &a, int columns)
 {
-    typedef LongBlockRow<PRECISE> Warp;
-    typedef BlockRows<16, 8> Size;
+    typedef LongBlockRow<PRECISE, R> Warp;
+    typedef BlockRows<16, R> Size;
     for (int i = threadIdx.x; i < Size::TABLES; i += blockDim.x)
         shared_memory[i] = static_cast<const uint4 *>(a.c.tables)[i];
-    const Warp warp = block_row<Traits<__half, false, PRECISE>, 16, 8, Mode::Whole>();
+    const Warp warp = block_row<Traits<__half, false, PRECISE>, 16, R, Mode::Whole>();
     if (threadIdx.x == 0)
         *reinterpret_cast<volatile int *>(shared_memory + warp.zero_offset) = 0;
     __syncthreads();
+    const int groups = blockDim.x / (32 * Size::WARPS);
 #pragma unroll 1
-    for (int number = blockIdx.x; number < a.rows * columns; number += gridDim.x) {
+    for (int number = warp.group.index * gridDim.x + blockIdx.x; number < a.rows * columns; number += gridDim.x * groups) {
         const int index = number / columns, k = number - index * columns, channel = (a.first + index) / a.c.batch;
         warp.convolve(static_cast<uint4 *>(a.workspace) + (size_t)number * (Warp::P / 4), a.tiles + (size_t)index * (Warp::P / TILE),
                       static_cast<const uint4 *>(a.c.spectrum) + ((size_t)channel * columns + k) * (Warp::P / 4));

@@ -2,7 +2,7 @@
 // long_full_rows.cu made in f32: as spectrum.cu has them for shorter rows.
 //
 // A spectrum in f32 has frequency k1 + A1 k2 + A1 A2 k3 in row k1 A2 + k2, k3 where its plan leaves it. One in f16 has
-// frequency kX + F k' in row r, kX = r / inner + F / inner * (r % inner), F = P / 2048, k' as half_layout.cuh says.
+// frequency kX + F k' in row r of 256 R points, kX = r / inner + F / inner * (r % inner), k' as half_layout.cuh says.
 // Bound by the memory: eight bytes of a line at a time.
 #include "half_layout.cuh"
 #include <cuda_fp16.h>
@@ -13,6 +13,7 @@ struct LongSpectrum {
     float *unscale;
     double *sums; // of |value|^2, PARTS for each channel of the group
     int full_outer, full_inner; // A1, A2
+    int size;                   // P
     int rows, inner;            // F and the points of its columns between
 };
 
@@ -20,9 +21,7 @@ namespace {
 
 using fft::Complex;
 using Full = fft::Plan<8192, 32>;
-constexpr int HALF_POINTS = 2048, BUTTERFLY = 8, THREADS = 256, PARTS = 64;
-
-FFT_INLINE int points_of(const LongSpectrum &a) { return a.rows * HALF_POINTS; }
+constexpr int THREADS = 256, PARTS = 64;
 
 // Where a spectrum in f32 has a frequency.
 FFT_INLINE int place_of(const LongSpectrum &a, int frequency)
@@ -43,8 +42,8 @@ static_assert(Full::LATER == 2 && Full::THREADS == Full::FIRST * Full::POINTS, "
 // blockIdx.x by part, blockIdx.y by channel.
 extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_sums(const __grid_constant__ LongSpectrum a)
 {
-    const int count = points_of(a) / PARTS;
-    const Complex *values = a.values + (long long)blockIdx.y * points_of(a) + blockIdx.x * count;
+    const int count = a.size / PARTS;
+    const Complex *values = a.values + (long long)blockIdx.y * a.size + blockIdx.x * count;
     double sum = 0;
 #pragma unroll 4
     for (int i = threadIdx.x; i < count; i += THREADS) {
@@ -78,7 +77,7 @@ FFT_INLINE float unscale_of(const LongSpectrum &a, int channel)
 #pragma unroll
     for (int offset = 16; offset; offset >>= 1)
         sum += __shfl_xor_sync(0xffffffffu, sum, offset);
-    sum *= points_of(a);
+    sum *= a.size;
     const bool is_usual = sum > 0 && sum < 1e300;
     // Of the root: half, rounded down.
     const int exponent = is_usual ? ilogb(sum) >> 1 : 0;
@@ -86,22 +85,32 @@ FFT_INLINE float unscale_of(const LongSpectrum &a, int channel)
 }
 
 // blockIdx.x by words of a row, blockIdx.y by row, blockIdx.z by channel.
-extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_words(const __grid_constant__ LongSpectrum a)
+template <int R> FFT_INLINE void long_spectrum_words(const LongSpectrum &a)
 {
-    const int size = points_of(a), row = blockIdx.y, channel = blockIdx.z;
+    const int row = blockIdx.y, channel = blockIdx.z;
     const int kX = row / a.inner + a.rows / a.inner * (row % a.inner);
-    const Layout<16, BUTTERFLY> layout(blockIdx.x * THREADS + threadIdx.x);
-    const Complex *values = a.values + (long long)channel * size;
+    const Layout<16, R> layout(blockIdx.x * THREADS + threadIdx.x);
+    const Complex *values = a.values + (long long)channel * a.size;
     const Complex low = values[place_of(a, kX + a.rows * layout.frequency)];
     const Complex high = values[place_of(a, kX + a.rows * (layout.frequency + 16))];
     // By P / R 2^-e: two powers of two, so that neither leaves the range of f32.
-    const float unscale = unscale_of(a, channel), factor = 1.0f / unscale, points = (float)size / BUTTERFLY;
+    const float unscale = unscale_of(a, channel), factor = 1.0f / unscale, points = (float)a.size / R;
     const auto scaled = [&](float value) { return value * points * factor; };
     const __half2 real = __floats2half2_rn(scaled(low.re), scaled(high.re));
     const __half2 imaginary = __floats2half2_rn(scaled(low.im), scaled(high.im));
     if (blockIdx.x == 0 && row == 0 && threadIdx.x == 0)
         a.unscale[channel] = unscale;
-    unsigned *words = a.words + ((long long)channel * a.rows + row) * HALF_POINTS;
+    unsigned *words = a.words + ((long long)channel * a.rows + row) * (256 * R);
     words[layout.real_word] = *reinterpret_cast<const unsigned *>(&real);
     words[layout.imaginary_word] = *reinterpret_cast<const unsigned *>(&imaginary);
+}
+
+// By R.
+extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_words_4(const __grid_constant__ LongSpectrum a)
+{
+    long_spectrum_words<4>(a);
+}
+extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_words_8(const __grid_constant__ LongSpectrum a)
+{
+    long_spectrum_words<8>(a);
 }

@@ -16,9 +16,7 @@ use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr,
 };
 use candle_core::{CudaDevice, Result};
-use recipe::{
-    LongRecipe, BLOCK_SHARED_BYTES, BLOCK_THREADS, COLUMN_THREADS, LAST_POINTS, ROW_THREADS,
-};
+use recipe::{LongRecipe, COLUMN_THREADS, LAST_POINTS, ROW_THREADS};
 
 /// The kernels' argument, as `cuda/long_rows.cuh` declares it.
 #[derive(Debug, Clone, Copy)]
@@ -191,7 +189,7 @@ impl<'a> Passes<'a> {
                 Over::Rows => 0,
                 Over::MiddleColumns => LongRecipe::middle_shared_bytes(),
                 Over::LastRows => LongRecipe::row_shared_bytes(),
-                Over::Blocks => BLOCK_SHARED_BYTES,
+                Over::Blocks => recipe.block_shared_bytes(),
             };
             let module = match over {
                 Over::Blocks => "long_block_rows",
@@ -210,8 +208,8 @@ impl<'a> Passes<'a> {
         if recipe.middle > 1 {
             passes.push(pass("long_scales", Over::Rows, 0, recipe.size)?);
         }
-        if recipe.rows_on_chip {
-            let name = format!("long_block_rows_{arithmetic}");
+        if recipe.rows_on_chip > 0 {
+            let name = format!("long_block_rows_{}_{arithmetic}", recipe.last / 256);
             passes.push(pass(&name, Over::Blocks, block, recipe.columns)?);
         } else {
             let between = |name: &str, tables: usize| match recipe.middle {
@@ -263,7 +261,7 @@ impl<'a> Passes<'a> {
                 }
                 Over::Blocks => (
                     (rows * recipe.columns).min(self.multiprocessors),
-                    BLOCK_THREADS,
+                    recipe.block_threads(),
                 ),
             };
             let config = (blocks, threads, pass.shared_bytes);
@@ -313,10 +311,16 @@ mod tests {
             choose(PTX, "long_rows", &name, 1000).unwrap();
         }
         for arithmetic in ["fast", "precise"] {
-            let name = format!("long_block_rows_{arithmetic}");
-            choose(PTX, "long_block_rows", &name, 1000).unwrap();
+            for butterfly in [4, 8] {
+                let name = format!("long_block_rows_{butterfly}_{arithmetic}");
+                choose(PTX, "long_block_rows", &name, 1000).unwrap();
+            }
         }
-        for name in ["long_spectrum_sums", "long_spectrum_words"] {
+        for name in [
+            "long_spectrum_sums",
+            "long_spectrum_words_4",
+            "long_spectrum_words_8",
+        ] {
             choose(PTX, "long_spectrum", name, 1000).unwrap();
         }
     }

@@ -3,7 +3,7 @@
 use super::full_rows::FullRecipe;
 use super::long_full_rows::recipe::LongFullRecipe;
 use super::long_full_rows::transform_taps;
-use super::long_rows::recipe::{LongRecipe, LAST_POINTS};
+use super::long_rows::recipe::LongRecipe;
 use super::recipe::{Form, HalfRecipe};
 use crate::conv::LagWindow;
 use crate::cuda::device::{load_with_shared_memory, uninitialized};
@@ -144,6 +144,7 @@ struct LongSpectrum {
     sums: u64,
     full_outer: i32,
     full_inner: i32,
+    size: i32,
     rows: i32,
     inner: i32,
 }
@@ -197,6 +198,7 @@ pub(super) fn long(
                 sums,
                 full_outer: full.outer as i32,
                 full_inner: full.inner as i32,
+                size: recipe.size as i32,
                 rows: recipe.first_points() as i32,
                 inner: recipe.middle as i32,
             };
@@ -215,9 +217,10 @@ pub(super) fn long(
                 Ok(())
             };
             launch("long_spectrum_sums", (LONG_PARTS, count as u32, 1))?;
-            let blocks = LAST_POINTS as u32 / 2 / LONG_THREADS;
+            let blocks = recipe.last as u32 / 2 / LONG_THREADS;
             let rows = recipe.first_points() as u32;
-            launch("long_spectrum_words", (blocks, rows, count as u32))?;
+            let words = format!("long_spectrum_words_{}", recipe.last / 256);
+            launch(&words, (blocks, rows, count as u32))?;
         }
     }
     Ok(HalfSpectrum { words, unscale })

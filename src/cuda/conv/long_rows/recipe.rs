@@ -4,7 +4,7 @@
 use super::super::recipe::Form;
 use crate::conv::LagWindow;
 
-/// Points of the rows that the last pass takes whole.
+/// Points of the rows that a warp takes whole, where it reads them from the workspace.
 pub(crate) const LAST_POINTS: usize = 2048;
 /// Points of the columns between, where there are three kinds of passes.
 pub(crate) const MIDDLE_POINTS: usize = 16;
@@ -20,14 +20,14 @@ pub(crate) const COLUMN_THREADS: usize = 256;
 pub(crate) const ROW_THREADS: usize = 128;
 /// Bytes of one entry of a table: four words for each of 32 lanes.
 const ENTRY: usize = 32 * 16;
-/// Entries of the tables of a block that takes rows of 16 · 2048 points, its threads, and its shared
-/// memory: tables, a row, and a few flags, as `cuda/block_rows.cuh` has them.
-const BLOCK_ENTRIES: usize = 8 * 4 + 16 * 8 + 4 + 16;
-pub(crate) const BLOCK_THREADS: usize = 512;
-pub(crate) const BLOCK_SHARED_BYTES: usize =
-    BLOCK_ENTRIES * ENTRY + 4 * MIDDLE_POINTS * LAST_POINTS + 32;
+/// The most columns.
+const MOST_COLUMNS: usize = 256;
+/// From this size on rows of the columns stay on the chip, which the shorter ones do not gain from.
+const SHORTEST_ON_CHIP: usize = 1 << 19;
+/// Threads of a block that keeps rows on the chip.
+const BLOCK_THREADS: usize = 512;
 
-/// The transform of `size = columns · 2048` complex points, or `columns · 16 · 2048`.
+/// The transform of `size = columns · middle · last` complex points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LongRecipe {
     pub(crate) form: Form,
@@ -39,8 +39,11 @@ pub(crate) struct LongRecipe {
     pub(crate) columns: usize,
     /// Points of the pass after it: 16, or 1 for none.
     pub(crate) middle: usize,
-    /// Whether a block takes what comes after the first pass, rows of 16 · 2048 points, in one.
-    pub(crate) rows_on_chip: bool,
+    /// Points of the rows that a warp takes whole: 2048, or 1024 on the chip.
+    pub(crate) last: usize,
+    /// Of the rows that the first pass leaves as many as a block takes at a time, each in one pass;
+    /// 0 where they take several.
+    pub(crate) rows_on_chip: usize,
 }
 
 impl LongRecipe {
@@ -51,17 +54,60 @@ impl LongRecipe {
             return None;
         }
         let size = length.max(SHORTEST).next_power_of_two();
-        let direct = size / LAST_POINTS <= 256;
-        let middle = if direct { 1 } else { MIDDLE_POINTS };
-        let recipe = LongRecipe {
+        let with = |middle, last| LongRecipe {
             form: Form::RightAngle,
             precise: false,
             size,
-            columns: size / LAST_POINTS / middle,
+            columns: size / middle / last,
             middle,
-            rows_on_chip: !direct && BLOCK_SHARED_BYTES <= shared_memory_bytes,
+            last,
+            rows_on_chip: 0,
         };
+        let on_chip = [LAST_POINTS / 2, LAST_POINTS]
+            .map(|last| with(MIDDLE_POINTS, last).on_chip(shared_memory_bytes))
+            .into_iter()
+            .flatten()
+            .find(|_| size >= SHORTEST_ON_CHIP);
+        let recipe = on_chip.unwrap_or_else(|| match size / LAST_POINTS {
+            0..=MOST_COLUMNS => with(1, LAST_POINTS),
+            _ => with(MIDDLE_POINTS, LAST_POINTS),
+        });
         (recipe.column_shared_bytes() <= shared_memory_bytes).then_some(recipe)
+    }
+
+    /// The same with rows on the chip, as many as have room there.
+    fn on_chip(self, shared_memory_bytes: usize) -> Option<Self> {
+        let most = BLOCK_THREADS / self.row_threads();
+        (1..=most)
+            .rev()
+            .map(|rows_on_chip| LongRecipe {
+                rows_on_chip,
+                ..self
+            })
+            .find(|recipe| {
+                recipe.columns <= MOST_COLUMNS && recipe.block_shared_bytes() <= shared_memory_bytes
+            })
+    }
+
+    /// Of a row on the chip.
+    fn row_threads(&self) -> usize {
+        64 * (self.last / 256)
+    }
+
+    /// Threads of a block that keeps rows on the chip.
+    pub(crate) fn block_threads(&self) -> usize {
+        self.rows_on_chip * self.row_threads()
+    }
+
+    /// Entries of its tables, as `cuda/block_rows.cuh` has them.
+    fn block_entries(&self) -> usize {
+        let butterfly = self.last / 256;
+        butterfly * 4 + MIDDLE_POINTS * 8 + 4 + 2 * butterfly
+    }
+
+    /// Its shared memory: tables, rows, and a few flags.
+    pub(crate) fn block_shared_bytes(&self) -> usize {
+        self.block_entries() * ENTRY + self.rows_on_chip * (4 * self.row_points() + 8) + 16
     }
 
     /// The same for kernels with these lags, as `HalfRecipe::for_window`.
@@ -79,7 +125,7 @@ impl LongRecipe {
         }
     }
 
-    /// Rows of 2048 points in a row of the convolution.
+    /// Rows that a warp takes in a row of the convolution.
     pub(crate) fn first_points(&self) -> usize {
         self.columns * self.middle
     }
@@ -97,7 +143,10 @@ impl LongRecipe {
     /// Entries of the tables of each pass, in order.
     pub(crate) fn table_entries(&self) -> [usize; 6] {
         let butterfly = self.columns / 16;
-        let block = if self.rows_on_chip { BLOCK_ENTRIES } else { 0 };
+        let block = match self.rows_on_chip {
+            0 => 0,
+            _ => self.block_entries(),
+        };
         [2 * butterfly, 2 * butterfly, 2, 2, 28, block]
     }
 
@@ -166,21 +215,25 @@ mod tests {
 
     #[test]
     fn digits_make_up_the_size() {
-        for (length, size, columns, middle) in [
-            (20000, 65536, 32, 1),
-            (65536, 65536, 32, 1),
-            (65537, 131_072, 64, 1),
-            (524_288, 524_288, 256, 1),
-            (524_289, 1 << 20, 32, 16),
-            (1 << 23, 1 << 23, 256, 16),
+        for (length, kilobytes, size, columns, middle, last) in [
+            (20000, 227, 65536, 32, 1, 2048),
+            (65536, 227, 65536, 32, 1, 2048),
+            (65537, 227, 131_072, 64, 1, 2048),
+            (524_288, 227, 524_288, 32, 16, 1024),
+            (524_288, 99, 524_288, 256, 1, 2048),
+            (524_289, 227, 1 << 20, 64, 16, 1024),
+            (524_289, 99, 1 << 20, 32, 16, 2048),
+            (1 << 22, 227, 1 << 22, 256, 16, 1024),
+            (1 << 23, 227, 1 << 23, 256, 16, 2048),
+            (1 << 23, 163, 1 << 23, 256, 16, 2048),
         ] {
-            let recipe = LongRecipe::choose(length, 227 << 10).unwrap();
+            let recipe = LongRecipe::choose(length, kilobytes << 10).unwrap();
             assert_eq!(
-                (recipe.size, recipe.columns, recipe.middle),
-                (size, columns, middle),
+                (recipe.size, recipe.columns, recipe.middle, recipe.last),
+                (size, columns, middle, last),
                 "{length}"
             );
-            assert_eq!(columns * middle * LAST_POINTS, size);
+            assert_eq!(columns * middle * last, size);
         }
         assert_eq!(LongRecipe::choose((1 << 23) + 1, 227 << 10), None);
     }
@@ -195,14 +248,19 @@ mod tests {
 
     #[test]
     fn rows_between_stay_on_the_chip_where_there_is_room() {
-        for (exponent, kilobytes, on_chip) in [
-            (19, 227, false),
-            (20, 227, true),
-            (20, 163, false),
-            (23, 227, true),
+        for (exponent, kilobytes, rows) in [
+            (18, 227, 0),
+            (19, 227, 2),
+            (20, 227, 2),
+            (20, 163, 1),
+            (20, 99, 0),
+            (23, 227, 1),
+            (23, 163, 0),
         ] {
             let recipe = LongRecipe::choose(1 << exponent, kilobytes << 10).unwrap();
-            assert_eq!(recipe.rows_on_chip, on_chip, "{exponent}, {kilobytes}");
+            assert_eq!(recipe.rows_on_chip, rows, "{exponent}, {kilobytes}");
+            assert!(recipe.block_shared_bytes() <= kilobytes << 10 || rows == 0);
+            assert!(recipe.block_threads() <= BLOCK_THREADS);
         }
     }
 
@@ -211,9 +269,9 @@ mod tests {
         for (exponent, rows, multiprocessors, blocks) in [
             (16, 128, 132, 384),
             (16, 2, 132, 64),
-            (19, 16, 132, 256),
+            (18, 16, 132, 256),
             (16, 128, 8, 24),
-            (20, 8, 132, 396),
+            (20, 8, 132, 256),
         ] {
             let recipe = LongRecipe::choose(1 << exponent, 227 << 10).unwrap();
             assert_eq!(recipe.column_grid(rows, multiprocessors), blocks);

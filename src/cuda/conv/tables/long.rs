@@ -14,8 +14,8 @@ pub(crate) fn long_tables(recipe: &LongRecipe) -> Vec<u32> {
     entries.extend(complex(as_left, forward));
     entries.extend(complex(as_left, inverse));
     entries.extend(rows());
-    if recipe.rows_on_chip {
-        entries.extend(block_rows(MIDDLE_POINTS * LAST_POINTS, MIDDLE_POINTS, 0.0));
+    if recipe.rows_on_chip > 0 {
+        entries.extend(block_rows(recipe.row_points(), MIDDLE_POINTS, 0.0));
     }
     entries.into_iter().flatten().flatten().collect()
 }
