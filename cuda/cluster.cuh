@@ -1,6 +1,7 @@
 // What blocks of a cluster (compute capability 9.0) and their copies need: addresses in one another's shared memory,
 // barriers that count arrivals and bytes, asynchronous copies; and constant matrices from shared memory.
 #pragma once
+#include "async_copy.cuh"
 #include "row_stages.cuh"
 
 extern __shared__ __align__(1024) uint4 shared_memory[];
@@ -50,20 +51,10 @@ DEVICE void written_to_be_sent()
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     __syncwarp();
 }
-DEVICE void copy_16_bytes(Word to, const void *from) { asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(from) : "memory"); }
-// The same where `inside`, else zeros.
-DEVICE void copy_16_bytes(Word to, const void *from, bool inside)
-{
-    asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
-}
 DEVICE void copies_done()
 {
     asm volatile("cp.async.wait_all;" ::: "memory");
     __syncwarp();
-}
-DEVICE void load_words(Word (&w)[4], Word address)
-{
-    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(address) : "memory");
 }
 // A constant matrix of four 8 x 8 blocks, as a left operand (or, transposed, a right one). Not volatile: may be moved.
 template <bool TRANSPOSED> DEVICE Operand constant_matrix(Word address)

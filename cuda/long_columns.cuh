@@ -8,6 +8,7 @@
 //
 // Bound by latency: a pass issues in 30 to 50 % of the slots and moves a quarter of what the L2 could.
 #pragma once
+#include "async_copy.cuh"
 #include "long_rows.cuh"
 #include "long_twiddles.cuh"
 #include "tensor_core.cuh"
@@ -40,10 +41,60 @@ template <typename K, Mode MODE> struct Samples {
 template <int B> struct Columns {
     static constexpr int A = 16 * B, TABLE = B * 64, PLANE = A * 128; // uint4, bytes
     static constexpr int VECTORS = B / 2; // of 8 samples, for each thread
-    // Whether the next tile is asked for while this one is computed: registers permitting.
-    static constexpr bool AHEAD = B <= 4;
     static DEVICE int place(int digit, int j, int unit) { return (digit * B + j) * 128 + ((unit ^ (digit & 7)) << 4); }
     static DEVICE int place(int row, int unit) { return row * 128 + ((unit ^ (row / B & 7)) << 4); }
+};
+
+// The samples of tiles on their way to the threads that asked for them, some tiles ahead: in registers of theirs, where
+// there are enough of them;
+template <typename K, int B, Mode MODE, bool SHARED = MODE == Mode::Whole && B <= 8> struct SamplesAhead {
+    static constexpr int TILES = B <= 4 ? 1 : 0, BYTES = 0;
+    Samples<K, MODE> samples[Columns<B>::VECTORS];
+
+    DEVICE explicit SamplesAhead(Word) {}
+    // Vectors `apart` samples apart, the first at sample `first`.
+    DEVICE void ask(const Row<typename K::T> &row, int first, int apart)
+    {
+#pragma unroll
+        for (int n = 0; n < Columns<B>::VECTORS; n++)
+            samples[n].load(row, first + n * apart);
+    }
+    DEVICE void arrive() {}
+    DEVICE void product(int n, float (&v)[8]) const { samples[n].product(v); }
+};
+// whole vectors in shared memory, at places of their own.
+template <typename K, int B> struct SamplesAhead<K, B, Mode::Whole, true> {
+    static constexpr int VECTORS = Columns<B>::VECTORS, OPERANDS = K::GATED ? 2 : 1, VECTOR = 256 * 16;
+    static constexpr int TILES = B == 2 ? 2 : 1, TILE_BYTES = VECTORS * OPERANDS * VECTOR, BYTES = TILES * TILE_BYTES;
+    Word asked, taken, first_place;
+
+    DEVICE explicit SamplesAhead(Word shared) : asked(0), taken(TILES - 1), first_place(shared + threadIdx.x * 16) {}
+    static DEVICE void next(Word &tile) { tile = tile + 1 == TILES ? 0 : tile + 1; }
+    DEVICE void ask(const Row<typename K::T> &row, int first, int apart)
+    {
+        const Word place = first_place + asked * TILE_BYTES;
+#pragma unroll
+        for (int n = 0; n < VECTORS; n++) {
+            copy_16_bytes(place + n * OPERANDS * VECTOR, row.u() + first + n * apart);
+            if (K::GATED)
+                copy_16_bytes(place + (n * OPERANDS + 1) * VECTOR, row.in_gate() + first + n * apart);
+        }
+        next(asked);
+    }
+    DEVICE void arrive()
+    {
+        wait_for_copies<TILES - 1>();
+        next(taken);
+    }
+    DEVICE void product(int n, float (&v)[8]) const
+    {
+        const Word place = first_place + taken * TILE_BYTES + n * OPERANDS * VECTOR;
+        Samples<K, Mode::Whole> samples;
+        load_words(samples.u, place);
+        if (K::GATED)
+            load_words(samples.gate, place + VECTOR);
+        samples.product(v);
+    }
 };
 
 // The rows of a group that a block takes one after the other, `step` apart.
@@ -76,7 +127,7 @@ template <typename Body> DEVICE void for_each_place(const LongRows &a, const Bod
 {
     const int places = a.points / TILE, blocks = gridDim.x;
     const bool together = blocks >= places;
-    const long long tiles = (long long)places * a.rows;
+    const int tiles = places * a.rows; // some thousands: the workspace is small
     int tile = together ? 0 : tiles * blockIdx.x / blocks;
     const int end = together ? 1 : tiles * (blockIdx.x + 1) / blocks;
 #pragma unroll 1
@@ -94,6 +145,7 @@ template <typename K, int B, Mode MODE> DEVICE void long_columns(const LongRows 
 {
     typedef Columns<B> C;
     typedef typename K::T T;
+    typedef SamplesAhead<K, B, MODE> Ahead;
     __shared__ __align__(16) unsigned peaks[2][8], squares[2][8]; // of each warp; of this tile and the next in turns
     const int lane = threadIdx.x & 31, unit = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, size = C::A * a.points;
     for (int i = threadIdx.x; i < C::TABLE; i += blockDim.x)
@@ -114,26 +166,28 @@ template <typename K, int B, Mode MODE> DEVICE void long_columns(const LongRows 
                 twiddles.set(half, turn(-k * m * inverse_size), turn(-k * (m + 1) * inverse_size), steps);
             }
         }
-        Samples<K, MODE> samples[C::VECTORS];
+        Ahead samples(address + 2 * C::PLANE);
         const int first = (threadIdx.x >> 3) * a.points + tile_first + 8 * (threadIdx.x & 7);
-        const auto load = [&](const RowSteps &rows) {
-            const Row<T> row = rows.row<T>(a);
-#pragma unroll
-            for (int n = 0; n < C::VECTORS; n++)
-                samples[n].load(row, first + 32 * n * a.points);
-        };
         RowSteps rows(a, first_row, step), ahead = rows;
-        if (C::AHEAD && rows.index < end_row)
-            load(rows);
+        const auto ask = [&] {
+            if (ahead.index < end_row)
+                samples.ask(ahead.row<T>(a), first, 32 * a.points);
+            end_group_of_copies(); // an empty one after the last tile: as many groups as tiles are waited for
+            ahead.next(a.c.batch);
+        };
+#pragma unroll
+        for (int i = 0; i < Ahead::TILES; i++)
+            ask();
 #pragma unroll 1
         for (; rows.index < end_row; rows.next(a.c.batch), turns ^= 1) {
-            if (!C::AHEAD)
-                load(rows);
+            if (Ahead::TILES == 0)
+                samples.ask(rows.row<T>(a), first, 32 * a.points);
+            samples.arrive();
             float peak = 0;
 #pragma unroll
             for (int n = 0; n < C::VECTORS; n++) {
                 float v[8];
-                samples[n].product(v);
+                samples.product(n, v);
 #pragma unroll
                 for (int j = 0; j < 8; j++)
                     peak = fmaxf(peak, fabsf(v[j]));
@@ -149,7 +203,7 @@ template <typename K, int B, Mode MODE> DEVICE void long_columns(const LongRows 
             for (int n = 0; n < C::VECTORS; n++) {
                 const int i = threadIdx.x + 256 * n;
                 float v[8];
-                samples[n].product(v);
+                samples.product(n, v);
 #pragma unroll
                 for (int j = 0; j < 8; j++) {
                     v[j] *= scale;
@@ -161,11 +215,8 @@ template <typename K, int B, Mode MODE> DEVICE void long_columns(const LongRows 
             const unsigned sum_of_warp = __reduce_add_sync(0xffffffffu, __float2uint_rn(fminf(sum * SQUARES_UNIT, MOST_SQUARES)));
             if (lane == 0)
                 squares[turns][unit] = sum_of_warp;
-            if (C::AHEAD) {
-                ahead.next(a.c.batch);
-                if (ahead.index < end_row)
-                    load(ahead);
-            }
+            if (Ahead::TILES > 0)
+                ask();
             __syncthreads();
             if (threadIdx.x == 0) {
                 unsigned sum_of_tile = 0;
@@ -214,17 +265,27 @@ template <typename K, int B, Mode MODE> DEVICE void long_columns(const LongRows 
     });
 }
 
+// Where the tiles of the inverse columns arrive, TILES ahead: two planes as above, and out_gate, as the threads take it,
+// where it comes in whole vectors.
+template <typename K, int B, Mode MODE> struct TileBuffers {
+    typedef Columns<B> C;
+    static constexpr int TILES = B == 2 ? 2 : B <= 8 ? 1 : 0, COUNT = TILES + 1;
+    static constexpr bool GATES = K::GATED && MODE == Mode::Whole && B <= 4;
+    static constexpr int BYTES = 2 * C::PLANE + (GATES ? C::VECTORS * 256 * 16 : 0);
+    static DEVICE Word next(Word buffer) { return buffer + 1 == COUNT ? 0 : buffer + 1; }
+};
+
 // Phase 3.
 template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const LongRows &a)
 {
     typedef Columns<B> C;
     typedef typename K::T T;
     typedef typename K::F F;
+    typedef TileBuffers<K, B, MODE> Buffers;
     const int lane = threadIdx.x & 31, unit = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, size = C::A * a.points;
     for (int i = threadIdx.x; i < C::TABLE; i += blockDim.x)
         shared_memory[i] = static_cast<const uint4 *>(a.c.tables)[i];
-    unsigned char *const planes = reinterpret_cast<unsigned char *>(shared_memory + C::TABLE);
-    const Word address = shared_address(planes);
+    const Word address = shared_address(shared_memory + C::TABLE);
     const int digit = lane & 15;
     const float inverse_size = 1.f / size;
     for_each_place(a, [&](int tile_first, int, int first_row, int end_row, int step) {
@@ -238,30 +299,35 @@ template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const L
                 twiddles.set(half, turn(k * m * inverse_size), turn((k + 1) * m * inverse_size), steps);
             }
         }
-        uint4 loaded[2 * C::VECTORS];
-        const auto load = [&](int index) {
-            const __half *in = static_cast<const __half *>(a.workspace) + (size_t)index * 2 * size + tile_first;
-#pragma unroll
-            for (int n = 0; n < 2 * C::VECTORS; n++) {
-                const int i = threadIdx.x + 256 * n, row = i >> 4, plane = i >> 3 & 1;
-                loaded[n] = *reinterpret_cast<const uint4 *>(
-                    in + (size_t)((row / B + 16 * (row % B)) * 2 + plane) * a.points + 8 * (i & 7));
-            }
-        };
         const int first = (threadIdx.x >> 3) * a.points + tile_first + 8 * (threadIdx.x & 7);
-        RowSteps rows(a, first_row, step);
-        if (C::AHEAD && rows.index < end_row)
-            load(rows.index);
-#pragma unroll 1
-        for (; rows.index < end_row; rows.next(a.c.batch)) {
-            if (!C::AHEAD)
-                load(rows.index);
+        RowSteps rows(a, first_row, step), ahead = rows;
+        Word asked = 0, taken = 0;
+        const auto ask = [&] {
+            const Word buffer = address + asked * Buffers::BYTES;
+            if (ahead.index < end_row) {
+                const __half *in = static_cast<const __half *>(a.workspace) + (size_t)ahead.index * 2 * size + tile_first;
 #pragma unroll
-            for (int n = 0; n < 2 * C::VECTORS; n++) {
-                const int i = threadIdx.x + 256 * n;
-                *reinterpret_cast<uint4 *>(planes + (i >> 3 & 1) * C::PLANE + C::place(i >> 4, i & 7)) = loaded[n];
+                for (int n = 0; n < 2 * C::VECTORS; n++) {
+                    const int i = threadIdx.x + 256 * n, row = i >> 4, plane = i >> 3 & 1;
+                    copy_16_bytes(buffer + plane * C::PLANE + C::place(row, i & 7),
+                                  in + (size_t)((row / B + 16 * (row % B)) * 2 + plane) * a.points + 8 * (i & 7));
+                }
+                const Row<T> row = ahead.row<T>(a);
+#pragma unroll
+                for (int n = 0; Buffers::GATES && n < C::VECTORS; n++)
+                    copy_16_bytes(buffer + 2 * C::PLANE + (threadIdx.x + 256 * n) * 16, row.out_gate() + first + 32 * n * a.points);
             }
-            // The gates are on their way while the tile is computed.
+            end_group_of_copies();
+            ahead.next(a.c.batch);
+            asked = Buffers::next(asked);
+        };
+#pragma unroll
+        for (int i = 0; i < Buffers::TILES; i++)
+            ask();
+#pragma unroll 1
+        for (; rows.index < end_row; rows.next(a.c.batch), taken = Buffers::next(taken)) {
+            if (Buffers::TILES == 0)
+                ask();
             const Row<T> row = rows.row<T>(a);
             Word gates[C::VECTORS][4];
             const auto load_gates = [&] {
@@ -269,21 +335,22 @@ template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const L
                 for (int n = 0; n < C::VECTORS; n++)
                     load_samples<8, MODE>(gates[n], row.out_gate(), first + 32 * n * a.points, a.c);
             };
-            if (C::AHEAD) {
-                if (K::GATED)
-                    load_gates();
-                if (rows.index + step < end_row)
-                    load(rows.index + step);
-            }
+            // On their way while the tile is computed.
+            if (K::GATED && !Buffers::GATES && B <= 4)
+                load_gates();
             const float factor = a.c.unscale[rows.channel] * a.unscale[rows.index];
-            __syncthreads();
+            wait_for_copies<Buffers::TILES == 0 ? 0 : Buffers::TILES - 1>();
+            __syncthreads(); // nobody reads the tile before any more, either
+            if (Buffers::TILES > 0)
+                ask();
+            const Word buffer = address + taken * Buffers::BYTES;
             // Words of k' = 2t + 8 half and the next one, at sample g.
             Word re[2][B], im[2][B];
 #pragma unroll
             for (int k = 0; k < B; k++) {
                 const int j = reversed(k, B);
                 Word words[4];
-                load_matrices<true>(words, address + (lane >> 4) * C::PLANE + C::place(digit, k, unit));
+                load_matrices<true>(words, buffer + (lane >> 4) * C::PLANE + C::place(digit, k, unit));
                 re[0][j] = words[0], re[1][j] = words[1], im[0][j] = words[2], im[1][j] = words[3];
             }
             __syncwarp();
@@ -303,17 +370,18 @@ template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const L
                     from_left(x.sum, Operand(matrices + 32), im[0][j + i], im[1][j + i]);
                     words[2 * i] = x.word(0), words[2 * i + 1] = x.word(1);
                 }
-                store_matrices<false>(address + C::place(digit, j + (lane >> 4), unit), words);
+                store_matrices<false>(buffer + C::place(digit, j + (lane >> 4), unit), words);
             }
-            if (!C::AHEAD && K::GATED)
+            if (K::GATED && !Buffers::GATES && B > 4)
                 load_gates();
             __syncthreads();
 #pragma unroll
             for (int n = 0; n < C::VECTORS; n++) {
                 const int i = threadIdx.x + 256 * n;
-                const uint4 v = *reinterpret_cast<const uint4 *>(planes + C::place(i >> 3, i & 7));
-                const Word words[4] = {v.x, v.y, v.z, v.w};
-                Word y[4];
+                Word words[4], y[4];
+                load_words(words, buffer + C::place(i >> 3, i & 7));
+                if (Buffers::GATES)
+                    load_words(gates[n], buffer + 2 * C::PLANE + i * 16);
 #pragma unroll
                 for (int w = 0; w < 4; w++) {
                     float low = low_half(words[w]) * factor, high = high_half(words[w]) * factor;
@@ -323,8 +391,10 @@ template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const L
                 }
                 store_samples<8, MODE>(row.y(), first + 32 * n * a.points, a.c, y);
             }
-            __syncthreads();
+            if (Buffers::TILES == 0)
+                __syncthreads();
         }
+        __syncthreads(); // the next place's tiles may come
     });
 }
 

@@ -13,8 +13,8 @@
         long_inverse_columns<Traits<T, GATED, PRECISE>, B, Mode::MODE>(a);                                            \
     }
 #define VARIANT(NAME, T, GATED, PRECISE, MODE)                                                                        \
-    COLUMNS(NAME, T, GATED, PRECISE, MODE, 2, 3)                                                                      \
-    COLUMNS(NAME, T, GATED, PRECISE, MODE, 4, 2)                                                                      \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 2, 5)                                                                      \
+    COLUMNS(NAME, T, GATED, PRECISE, MODE, 4, 4)                                                                      \
     COLUMNS(NAME, T, GATED, PRECISE, MODE, 8, 2)                                                                      \
     COLUMNS(NAME, T, GATED, PRECISE, MODE, 16, 2)
 VARIANT(bf16_plain_whole, __nv_bfloat16, false, false, Whole)

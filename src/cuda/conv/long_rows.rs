@@ -114,7 +114,13 @@ pub(super) fn convolve<T: HalfSample>(
                     false => "general",
                 },
             );
-            let passes = Passes::new(device, recipe, &variant, dtype != "bf16")?;
+            let passes = Passes::new(
+                device,
+                recipe,
+                &variant,
+                part.gates.is_some(),
+                dtype != "bf16",
+            )?;
             let total = batch * channels;
             beside(&stream, |streams| {
                 let places = (0..workspace_groups).zip(streams).cycle();
@@ -143,6 +149,8 @@ pub(super) fn convolve<T: HalfSample>(
 enum Over {
     /// Tiles of samples.
     Columns,
+    /// The same, back.
+    InverseColumns,
     /// Rows of the convolution.
     Rows,
     /// Tiles of the rows that the columns leave.
@@ -177,6 +185,7 @@ impl<'a> Passes<'a> {
         device: &CudaDevice,
         recipe: &'a LongRecipe,
         variant: &str,
+        gated: bool,
         precise: bool,
     ) -> Result<Self> {
         let columns_name = format!("{}_{variant}", recipe.columns / 16);
@@ -185,7 +194,8 @@ impl<'a> Passes<'a> {
             recipe.table_offsets();
         let pass = |name: &str, over: Over, tables: usize, number: usize| -> Result<Pass> {
             let shared_bytes = match over {
-                Over::Columns => recipe.column_shared_bytes(),
+                Over::Columns => recipe.column_shared_bytes(gated),
+                Over::InverseColumns => recipe.inverse_column_shared_bytes(gated),
                 Over::Rows => 0,
                 Over::MiddleColumns => LongRecipe::middle_shared_bytes(),
                 Over::LastRows => LongRecipe::row_shared_bytes(),
@@ -228,7 +238,7 @@ impl<'a> Passes<'a> {
             passes.extend(between("long_inverse_middle", inverse_middle)?);
         }
         let back = format!("long_inverse_columns_{columns_name}");
-        passes.push(pass(&back, Over::Columns, inverse_columns, 0)?);
+        passes.push(pass(&back, Over::InverseColumns, inverse_columns, 0)?);
         Ok(Passes {
             recipe,
             multiprocessors: Limits::of(device)?.multiprocessors,
@@ -243,7 +253,7 @@ impl<'a> Passes<'a> {
             let mut group = *group;
             group.convolution.tables += pass.tables as u64;
             let (blocks, threads) = match pass.over {
-                Over::Columns => (
+                Over::Columns | Over::InverseColumns => (
                     recipe.column_grid(rows, self.multiprocessors),
                     COLUMN_THREADS,
                 ),

@@ -72,7 +72,10 @@ impl LongRecipe {
             0..=MOST_COLUMNS => with(1, LAST_POINTS),
             _ => with(MIDDLE_POINTS, LAST_POINTS),
         });
-        (recipe.column_shared_bytes() <= shared_memory_bytes).then_some(recipe)
+        let columns = recipe
+            .column_shared_bytes(true)
+            .max(recipe.inverse_column_shared_bytes(true));
+        (columns <= shared_memory_bytes).then_some(recipe)
     }
 
     /// The same with rows on the chip, as many as have room there.
@@ -160,9 +163,35 @@ impl LongRecipe {
         })
     }
 
-    /// Dynamic shared memory of a block of columns.
-    pub(crate) fn column_shared_bytes(&self) -> usize {
-        shared_bytes(self.columns)
+    /// Dynamic shared memory of a block of columns, which asks for samples ahead: as
+    /// `cuda/long_columns.cuh` has it for whole rows.
+    pub(crate) fn column_shared_bytes(&self, gated: bool) -> usize {
+        let butterfly = self.columns / 16;
+        let operands = if gated { 2 } else { 1 };
+        let ahead = match butterfly {
+            2 => 2,
+            4 | 8 => 1,
+            _ => 0,
+        };
+        shared_bytes(self.columns) + ahead * operands * self.samples_bytes()
+    }
+
+    /// The same of columns back, which ask for tiles of the workspace, and short ones for the gate.
+    pub(crate) fn inverse_column_shared_bytes(&self, gated: bool) -> usize {
+        let butterfly = self.columns / 16;
+        let ahead = match butterfly {
+            2 => 2,
+            4 | 8 => 1,
+            _ => 0,
+        };
+        let gates = usize::from(gated && butterfly <= 4);
+        let buffer = self.columns * TILE * 4 + gates * self.samples_bytes();
+        shared_bytes(self.columns) - self.columns * TILE * 4 + (ahead + 1) * buffer
+    }
+
+    /// Bytes of the samples of a tile.
+    fn samples_bytes(&self) -> usize {
+        self.columns * TILE * 2
     }
 
     /// The same between.
@@ -198,7 +227,8 @@ impl LongRecipe {
     /// Blocks of columns that a multiprocessor holds, as in `cuda/long_rows.cu`.
     pub(crate) fn column_blocks(&self) -> usize {
         match self.columns {
-            32 => 3,
+            32 => 5,
+            64 => 4,
             _ => 2,
         }
     }
@@ -267,11 +297,11 @@ mod tests {
     #[test]
     fn blocks_of_all_places_take_a_row_together() {
         for (exponent, rows, multiprocessors, blocks) in [
-            (16, 128, 132, 384),
+            (16, 128, 132, 640),
             (16, 2, 132, 64),
             (18, 16, 132, 256),
-            (16, 128, 8, 24),
-            (20, 8, 132, 256),
+            (16, 128, 8, 32),
+            (20, 8, 132, 512),
         ] {
             let recipe = LongRecipe::choose(1 << exponent, 227 << 10).unwrap();
             assert_eq!(recipe.column_grid(rows, multiprocessors), blocks);

@@ -1,0 +1,17 @@
+// Copies from device memory to shared memory that go on while the thread computes.
+#pragma once
+#include "packed_half.cuh"
+
+DEVICE void copy_16_bytes(Word to, const void *from) { asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(from) : "memory"); }
+// The same where `inside`, else zeros.
+DEVICE void copy_16_bytes(Word to, const void *from, bool inside)
+{
+    asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
+}
+DEVICE void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits for this thread's groups of copies but the last COUNT.
+template <int COUNT> DEVICE void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory"); }
+DEVICE void load_words(Word (&w)[4], Word address)
+{
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(address) : "memory");
+}
