@@ -28,7 +28,8 @@ struct Arguments {
     channels: i64,
     /// What is added: to a variance, or to a decay.
     parameter: f32,
-    padding: i32,
+    /// Samples of a row of an edge.
+    leading: i32,
 }
 
 // SAFETY: a C structure of numbers without gaps, the same as the kernels' parameter.
@@ -36,42 +37,78 @@ unsafe impl DeviceRepr for Arguments {}
 
 /// The operation of contiguous operands, as new storage.
 pub(crate) fn run(operation: Pointwise, operands: &[View<'_>]) -> Result<(CudaStorage, Shape)> {
-    let Some(&(x, x_layout)) = operands.first() else {
+    let Some((&(x, x_layout), others)) = operands.split_first() else {
         candle_core::bail!("expected an operand")
     };
     let geometry = Geometry::new(operation, x_layout.dims())?;
-    let expected: Vec<usize> = std::iter::once(x_layout.shape().elem_count())
-        .chain(geometry.others.iter().copied())
-        .collect();
-    if expected.len() != operands.len() {
-        candle_core::bail!(
-            "expected {} operands, got {}",
-            expected.len(),
-            operands.len()
-        )
-    }
-    let dtypes: Vec<DType> = operands
-        .iter()
-        .map(|(storage, _)| storage.dtype())
-        .collect();
-    let result_dtype = match (operation, dtypes.as_slice()) {
-        (Pointwise::LayerNorm { .. }, &[_, weight, ..]) => weight,
-        _ => x.dtype(),
-    };
-
     let device = x.device();
     let stream = device.cuda_stream();
-    let mut addresses = [0; 3];
-    let mut guards = Vec::with_capacity(operands.len());
-    for ((address, &operand), &count) in addresses.iter_mut().zip(operands).zip(&expected) {
+    let dtype = match (operation, others) {
+        (Pointwise::LayerNorm { .. }, [(weight, _), ..]) => weight.dtype(),
+        _ => x.dtype(),
+    };
+    let (begin, _x) = begin((x, x_layout), x_layout.shape().elem_count(), &stream)?;
+    // SAFETY: the kernel writes all elements.
+    let mut y = unsafe { allocate(device, dtype, geometry.rows * geometry.width) }?;
+    {
+        let (result, _y) = address_mut(&mut y, &stream)?;
+        let (x, y) = ((begin, x.dtype()), (result, dtype));
+        launch(device, operation, &geometry, x, others, y)?;
+    }
+    Ok((y, Shape::from(geometry.shape)))
+}
+
+/// The operation of contiguous operands, in place of the first one.
+pub(crate) fn run_in_place(
+    operation: Pointwise,
+    (x, layout): (&mut CudaStorage, &Layout),
+    others: &[View<'_>],
+) -> Result<()> {
+    let geometry = Geometry::new(operation, layout.dims())?;
+    let count = layout.shape().elem_count();
+    let in_place = matches!(operation, Pointwise::Residual | Pointwise::Leading { .. });
+    if !in_place || count != geometry.rows * geometry.width {
+        candle_core::bail!("{operation:?}: expected an operation that can be done in place")
+    }
+    let device = x.device().clone();
+    let stream = device.cuda_stream();
+    let dtype = x.dtype();
+    // The bounds are those of reading.
+    let (begin, guard) = begin((x, layout), count, &stream)?;
+    drop(guard);
+    let (_, _x) = address_mut(x, &stream)?;
+    let x = (begin, dtype);
+    launch(&device, operation, &geometry, x, others, x)
+}
+
+/// `x` and `y` are addresses and dtypes; whoever calls this keeps both until it returns.
+fn launch(
+    device: &CudaDevice,
+    operation: Pointwise,
+    geometry: &Geometry,
+    x: (u64, DType),
+    others: &[View<'_>],
+    y: (u64, DType),
+) -> Result<()> {
+    if geometry.others.len() != others.len() {
+        candle_core::bail!(
+            "expected {} operands, got {}",
+            1 + geometry.others.len(),
+            1 + others.len()
+        )
+    }
+    let stream = device.cuda_stream();
+    let dtypes: Vec<DType> = std::iter::once(x.1)
+        .chain(others.iter().map(|(storage, _)| storage.dtype()))
+        .collect();
+    let mut addresses = [x.0, 0, 0];
+    let mut guards = Vec::with_capacity(others.len());
+    let places = addresses.iter_mut().skip(1);
+    for ((address, &operand), &count) in places.zip(others).zip(&geometry.others) {
         let (begin, guard) = begin(operand, count, &stream)?;
         *address = begin;
         guards.push(guard);
     }
-    let count = geometry.rows * geometry.width;
-    // SAFETY: the kernel writes all elements.
-    let mut y = unsafe { allocate(device, result_dtype, count) }?;
-    let (y_address, y_guard) = address_mut(&mut y, &stream)?;
 
     // The rates and the biases of channels are read one by one.
     let by_row = |index: usize| {
@@ -84,21 +121,28 @@ pub(crate) fn run(operation: Pointwise, operands: &[View<'_>]) -> Result<(CudaSt
         .enumerate()
         .filter(|(index, _)| !by_row(*index))
         .map(|(_, (&address, dtype))| (address, dtype.size_in_bytes()))
-        .chain([(y_address, result_dtype.size_in_bytes())])
+        .chain([(y.0, y.1.size_in_bytes())])
         .collect();
-    let vector = recipe::vector(geometry.width, &aligned);
+    let vector = match operation {
+        Pointwise::Leading { .. } => 1,
+        // A warp takes a row: all of its lanes should have a part.
+        Pointwise::LayerNorm { .. } => {
+            recipe::vector(geometry.width, &aligned).min(recipe::vector_of_warp(geometry.width))
+        }
+        _ => recipe::vector(geometry.width, &aligned),
+    };
     let kernel = load(
         device,
         "pointwise",
         &recipe::function(operation, &dtypes, vector)?,
     )?;
     let multiprocessors = Limits::of(device)?.multiprocessors;
-    let (grid_x, grid_y) = recipe::grid(operation, &geometry, vector, multiprocessors);
+    let (grid_x, grid_y) = recipe::grid(operation, geometry, vector, multiprocessors);
     let arguments = Arguments {
         x: addresses[0],
         second: addresses[1],
         third: addresses[2],
-        y: y_address,
+        y: y.0,
         rows: geometry.rows as i64,
         width: geometry.width as i64,
         channels: geometry.channels as i64,
@@ -107,7 +151,10 @@ pub(crate) fn run(operation: Pointwise, operands: &[View<'_>]) -> Result<(CudaSt
             Pointwise::Decay { shift } => shift,
             _ => 0.0,
         },
-        padding: 0,
+        leading: match operation {
+            Pointwise::Leading { count } => count as i32,
+            _ => 0,
+        },
     };
     let config = LaunchConfig {
         grid_dim: (grid_x, grid_y, 1),
@@ -118,10 +165,10 @@ pub(crate) fn run(operation: Pointwise, operands: &[View<'_>]) -> Result<(CudaSt
     builder.arg(&arguments);
     // SAFETY: the kernel takes this structure. The operands have the number of elements that it
     // reads (`begin`), `y` that which it writes, and vectors begin at multiples of their size. The
-    // guards keep all of them until the launch is queued, and order it among the streams.
+    // guards, and those of the caller, keep all of them until the launch is queued, and order it
+    // among the streams.
     unsafe { builder.launch(config) }.w()?;
-    drop((guards, y_guard));
-    Ok((y, Shape::from(geometry.shape)))
+    Ok(())
 }
 
 /// The address of the first of `count` elements.

@@ -6,4 +6,4 @@ mod launch;
 mod recipe;
 
 #[cfg(feature = "cuda")]
-pub(crate) use launch::run;
+pub(crate) use launch::{run, run_in_place};

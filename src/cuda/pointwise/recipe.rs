@@ -60,6 +60,7 @@ impl Geometry {
             Pointwise::LayerNorm { .. } => (last, vec![last, last]),
             Pointwise::ChannelBias | Pointwise::Sine => (last, vec![channels]),
             Pointwise::Decay { .. } => (last, vec![rows, last]),
+            Pointwise::Leading { count } => (last, vec![channels.saturating_mul(count)]),
         };
         Ok(Self {
             rows,
@@ -91,13 +92,20 @@ pub(super) fn function(operation: Pointwise, dtypes: &[DType], vector: usize) ->
         Pointwise::ChannelBias => ("channel_bias", false),
         Pointwise::Sine => ("sine", false),
         Pointwise::Decay { .. } => ("decay", false),
+        Pointwise::Leading { .. } => ("leading", true),
     };
+    let second_is_f32 = matches!(operation, Pointwise::Leading { .. });
     let f32_only = matches!(operation, Pointwise::Sine | Pointwise::Decay { .. });
     let found = match *dtypes {
         [x] => name(x).map(str::to_string),
         [x, second, ref rest @ ..] if rest.iter().all(|&third| third == second) => {
             match (name(x), name(second)) {
-                (Some(x), Some(second)) if both && (x == second || x == "f32") => {
+                (Some(x), Some(second))
+                    if match second_is_f32 {
+                        true => second == "f32",
+                        false => both && (x == second || x == "f32"),
+                    } =>
+                {
                     Some(format!("{x}_{second}"))
                 }
                 (Some(x), Some(second)) if !both && x == second => Some(x.to_string()),
@@ -128,7 +136,20 @@ pub(super) fn vector(width: usize, operands: &[(u64, usize)]) -> usize {
             |&(address, bytes): &(u64, usize)| address.is_multiple_of((vector * bytes) as u64);
         width.is_multiple_of(vector) && operands.iter().all(aligned)
     };
-    [4, 2].into_iter().find(|&vector| fits(vector)).unwrap_or(1)
+    [8, 4, 2]
+        .into_iter()
+        .find(|&vector| fits(vector))
+        .unwrap_or(1)
+}
+
+/// The most elements that a lane takes at once of a row of one warp, so that there are some for all
+/// lanes.
+pub(super) fn vector_of_warp(width: usize) -> usize {
+    let each = width / WARP;
+    [8, 4, 2]
+        .into_iter()
+        .find(|&vector| vector <= each)
+        .unwrap_or(1)
 }
 
 /// Blocks in both dimensions.
@@ -144,6 +165,10 @@ pub(super) fn grid(
         Pointwise::LayerNorm { .. } => {
             let blocks = geometry.rows.div_ceil(THREADS / WARP);
             (blocks.min(most), 1)
+        }
+        Pointwise::Leading { count } => {
+            let samples = geometry.rows.saturating_mul(count.min(geometry.width));
+            (samples.div_ceil(THREADS).min(most), 1)
         }
         Pointwise::BiasGelu | Pointwise::GatedGelu | Pointwise::Residual => {
             let vectors = geometry.rows.saturating_mul(across);
@@ -188,12 +213,20 @@ mod tests {
 
     #[test]
     fn vectors_divide_the_rows_and_are_aligned() {
+        assert_eq!(vector(256, &[(4096, 4), (32, 4)]), 8);
+        assert_eq!(vector(256, &[(4096, 4), (16, 2)]), 8);
         assert_eq!(vector(256, &[(4096, 4), (16, 4)]), 4);
-        assert_eq!(vector(256, &[(4096, 4), (8, 2)]), 4);
+        assert_eq!(vector(260, &[(4096, 4), (8, 2)]), 4);
         assert_eq!(vector(256, &[(4096 + 8, 4)]), 2);
         assert_eq!(vector(1_000_002, &[(4096, 4)]), 2);
         assert_eq!(vector(129, &[(4096, 4)]), 1);
         assert_eq!(vector(128, &[(4098, 2)]), 1);
+    }
+
+    #[test]
+    fn all_lanes_have_a_part_of_a_row() {
+        let found = [16, 64, 128, 192, 256, 1024].map(vector_of_warp);
+        assert_eq!(found, [1, 2, 4, 4, 8, 8]);
     }
 
     #[test]
@@ -212,6 +245,12 @@ mod tests {
         assert_eq!(of(Pointwise::Residual, &[f32, bf16, f32]), None);
         assert_eq!(of(Pointwise::BiasGelu, &[f32, bf16]), None);
         assert_eq!(of(Pointwise::Sine, &[bf16, bf16]), None);
+        let leading = Pointwise::Leading { count: 2 };
+        assert_eq!(
+            of(leading, &[bf16, f32]).as_deref(),
+            Some("pointwise_leading_bf16_f32_by_4")
+        );
+        assert_eq!(of(leading, &[bf16, bf16]), None);
         assert_eq!(of(Pointwise::GatedGelu, &[DType::F64]), None);
     }
 
@@ -227,5 +266,7 @@ mod tests {
         assert_eq!(of(norm, &[9, 256], 4), (2, 1));
         assert_eq!(of(Pointwise::Sine, &[64, 1 << 20], 4), (33, 64));
         assert_eq!(of(Pointwise::ChannelBias, &[70_000, 1, 8], 4), (1, 65535));
+        let leading = Pointwise::Leading { count: 2 };
+        assert_eq!(of(leading, &[2, 384, 1 << 20], 1), (6, 1));
     }
 }

@@ -2,15 +2,21 @@
 
 use super::{Config, HyenaOperator, HyenaOperatorConfig};
 use crate::models::layers::residual::add_branch;
-use crate::models::layers::{bias_gelu, LayerNorm};
+use crate::models::layers::{bias_gelu, LayerNorm, Pointwise};
 use crate::models::token_ids::Limits;
 use candle_core::{DType, Module, Result, Tensor};
 use candle_nn::{Init, Linear, VarBuilder};
 
 /// Positions whose wide activations exist at a time in inference.
 const MLP_POSITIONS: usize = 8192;
-/// The same on a GPU, where a launch has to be worth its while.
-const MLP_POSITIONS_ON_GPU: usize = 1 << 16;
+/// The same on a GPU, where a launch has to be worth its while, and what one leaves should be in the
+/// L2 when the next one takes it.
+const MLP_POSITIONS_ON_GPU: usize = 1 << 14;
+/// On a GPU sequences are as long as a multiple of this, so that rows of samples are aligned: matrix
+/// products and convolutions of other rows take up to several times as long.
+const GPU_POSITIONS: usize = 8;
+/// Shorter sequences stay as they are.
+const SHORTEST_PADDED: usize = 64;
 
 /// Two dense layers with a GELU (tanh approximation) between them.
 #[derive(Debug, Clone)]
@@ -89,25 +95,37 @@ impl Block {
         let mixed = self.mixer.without_bias(&self.norm1.forward_as(x, dtype)?)?;
         let x = add_branch(x, &mixed, self.mixer.out_bias())?;
         drop(mixed);
-        let map = |x: &Tensor| {
-            let mapped = self.mlp.without_bias(&self.norm2.forward_as(x, dtype)?)?;
-            add_branch(x, &mapped, &self.mlp.fc2_bias)
-        };
-        let length = x.dim(1)?;
-        let positions = match x.device().is_cpu() {
-            true => MLP_POSITIONS,
-            false => MLP_POSITIONS_ON_GPU,
-        };
-        if x.track_op() || length <= positions {
-            return map(&x);
-        }
+        let map = |x: &Tensor| self.mlp.without_bias(&self.norm2.forward_as(x, dtype)?);
+        let bias = &self.mlp.fc2_bias;
         // The inside of the MLP is the widest of all, so it is made piecemeal.
-        let pieces = (0..length)
-            .step_by(positions)
-            .map(|start| map(&x.narrow(1, start, positions.min(length - start))?))
+        let (batch, length, width) = x.dims3()?;
+        if Pointwise::runs_on(&[&x, bias]) && x.is_contiguous() && bias.elem_count() == width {
+            let rows = x.reshape((batch * length, width))?;
+            for (start, count) in pieces(batch * length, MLP_POSITIONS_ON_GPU) {
+                let piece = rows.narrow(0, start, count)?;
+                // Nobody else has seen this sum yet.
+                Pointwise::Residual.in_place_of_three(&piece, &map(&piece)?, bias)?;
+            }
+            return Ok(x);
+        }
+        if x.track_op() || length <= MLP_POSITIONS {
+            return add_branch(&x, &map(&x)?, bias);
+        }
+        let pieces = pieces(length, MLP_POSITIONS)
+            .map(|(start, count)| {
+                let piece = x.narrow(1, start, count)?;
+                add_branch(&piece, &map(&piece)?, bias)
+            })
             .collect::<Result<Vec<_>>>()?;
         Tensor::cat(&pieces, 1)
     }
+}
+
+/// First positions and lengths of the pieces of a sequence.
+fn pieces(length: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..length)
+        .step_by(most)
+        .map(move |start| (start, most.min(length - start)))
 }
 
 /// Everything of a model but its head.
@@ -190,16 +208,34 @@ impl Backbone {
             DType::F16 | DType::BF16 if self.config.residual_in_fp32 => DType::F32,
             dtype => dtype,
         };
+        // What follows a position does not change it.
+        let padded = self.padded(length);
+        let ids = match padded > length {
+            true => ids.pad_with_zeros(1, 0, padded - length)?,
+            false => ids.clone(),
+        };
         let mut x = self
             .embedding
             .index_select(&ids.flatten_all()?, 0)?
-            .reshape((batch, length, width))?
+            .reshape((batch, padded, width))?
             .to_dtype(residual_dtype)?;
         for block in &self.blocks {
-            observe(&x);
+            observe(&x.narrow(1, 0, length)?);
             x = block.forward(&x, dtype)?;
         }
-        observe(&x);
-        self.final_norm.forward_as(&x, dtype)
+        observe(&x.narrow(1, 0, length)?);
+        self.final_norm
+            .forward_as(&x, dtype)?
+            .narrow(1, 0, length)?
+            .contiguous()
+    }
+
+    /// How long a sequence of `length` positions should be on this device.
+    fn padded(&self, length: usize) -> usize {
+        let device = self.embedding.device();
+        if !device.is_cuda() || self.config.bidirectional || length < SHORTEST_PADDED {
+            return length;
+        }
+        length.next_multiple_of(GPU_POSITIONS)
     }
 }

@@ -2,9 +2,10 @@
 
 use super::Config;
 use crate::models::kernel_cache::KernelCache;
-use crate::models::layers::channels_first::{check_mixer_input, project_in, project_out};
+use crate::models::layers::channels_first::{check_mixer_input, project_out};
+use crate::models::layers::front::Front;
 use crate::models::layers::{FilterNormalization, ImplicitFilter, ImplicitFilterConfig};
-use crate::{Conv1dLayout, Error, FlashDepthwiseConv1d, FlashFftConv, PreparedConv};
+use crate::{Error, FlashFftConv, PreparedConv};
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use std::sync::Arc;
@@ -118,9 +119,7 @@ impl From<&Config> for HyenaOperatorConfig {
 #[derive(Debug, Clone)]
 pub struct HyenaOperator {
     config: HyenaOperatorConfig,
-    in_weight: Tensor,
-    in_bias: Tensor,
-    short_filter: FlashDepthwiseConv1d,
+    front: Front,
     out_weight: Tensor,
     out_bias: Tensor,
     filter: ImplicitFilter,
@@ -152,16 +151,11 @@ impl HyenaOperator {
         let deviation = config.initializer_range;
         let out_deviation = deviation * config.output_init_scale;
         Ok(Self {
-            in_weight: in_proj.get_with_hints(
-                (projected, width),
-                "weight",
-                projection(deviation),
-            )?,
-            in_bias: in_proj.get_with_hints(projected, "bias", zero)?,
-            short_filter: FlashDepthwiseConv1d::causal(
+            front: Front::new(
+                in_proj.get_with_hints((projected, width), "weight", projection(deviation))?,
+                in_proj.get_with_hints(projected, "bias", zero)?,
                 short_filter.get_with_hints(taps, "weight", short)?,
-                Some(short_filter.get_with_hints(projected, "bias", short)?),
-                Conv1dLayout::Bhl,
+                short_filter.get_with_hints(projected, "bias", short)?,
             )?,
             out_weight: out_proj.get_with_hints(
                 (width, width),
@@ -199,6 +193,12 @@ impl HyenaOperator {
     /// # Errors
     /// When `u` has another rank or width, and when `L` exceeds the filter's `max_len`.
     pub fn forward(&self, u: &Tensor) -> Result<Tensor> {
+        check_mixer_input(
+            u,
+            self.config.d_model,
+            self.config.filter.max_len,
+            "max_seq_len",
+        )?;
         self.without_bias(u)?.broadcast_add(&self.out_bias)
     }
 
@@ -207,17 +207,14 @@ impl HyenaOperator {
         &self.out_bias
     }
 
-    /// [`forward`](Self::forward) before that bias is added.
+    /// [`forward`](Self::forward) before that bias is added. Positions beyond the filter's
+    /// `max_len` are without meaning, and do no harm to those before them.
     pub(super) fn without_bias(&self, u: &Tensor) -> Result<Tensor> {
-        let (width, max_len) = (self.config.d_model, self.config.filter.max_len);
-        let (batch, length) = check_mixer_input(u, width, max_len, "max_seq_len")?;
+        let (batch, length, _) = u.dims3()?;
         if batch == 0 || length == 0 {
             return u.zeros_like();
         }
-        // In one expression, so that the widest tensors live no longer than they have to.
-        let z = self
-            .short_filter
-            .forward(&project_in(u, &self.in_weight, &self.in_bias)?)?;
+        let z = self.front.forward(u)?;
         let y = self.long_convolutions(&z, length)?;
         drop(z);
         project_out(&y, &self.out_weight)
@@ -282,6 +279,7 @@ impl HyenaOperator {
 
     /// The kernels of the `N − 1` convolutions with their skip terms.
     fn kernels(&self, length: usize) -> Result<Vec<Tensor>> {
+        let length = length.min(self.config.filter.max_len);
         let kernel = match (self.config.bidirectional, self.config.use_bias) {
             (false, true) => self.filter.kernel_with_skip(length)?,
             (false, false) => self.filter.kernel(length)?,
@@ -308,7 +306,7 @@ impl HyenaOperator {
 
     /// About how much memory the spectra of one length need.
     fn spectrum_bytes(&self, length: usize) -> usize {
-        let sample = match self.in_weight.dtype() {
+        let sample = match self.front.dtype() {
             DType::F64 => 32,
             _ => 16,
         };

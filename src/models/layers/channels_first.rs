@@ -5,8 +5,12 @@ use super::Pointwise;
 use crate::Error;
 use candle_core::{Result, Tensor};
 
-/// `W u + b` of `u`, `(B, L, D)`, as `(B, D', L)`; `W` is `(D', D)`, `b` is `(D')`.
-pub(in crate::models) fn project_in(u: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+/// `W u + b` of `u`, `(B, L, D)`, as `(B, D', L)`; `W` is `(D', D)`, `b` is `(D')` or nothing.
+pub(in crate::models) fn project_in(
+    u: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
     // cuBLAS takes no views with gaps.
     let u = match u.device().is_cpu() {
         true => u.clone(),
@@ -15,6 +19,7 @@ pub(in crate::models) fn project_in(u: &Tensor, weight: &Tensor, bias: &Tensor) 
     let z = weight
         .broadcast_left(u.dim(0)?)?
         .matmul(&u.transpose(1, 2)?)?;
+    let Some(bias) = bias else { return Ok(z) };
     if bias.dtype() == z.dtype() && Pointwise::runs_on(&[&z, bias]) {
         return Pointwise::ChannelBias.of_two(&z, bias);
     }

@@ -3,6 +3,7 @@
 pub(super) mod channels_first;
 mod filter_functions;
 mod filter_tables;
+pub(super) mod front;
 mod gelu;
 mod implicit_filter;
 mod layer_norm;

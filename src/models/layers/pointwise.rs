@@ -1,11 +1,12 @@
 //! What the models compute on a GPU between matrix products and convolutions, each in one pass
-//! over memory.
+//! over memory: as a new tensor, or in place of the first operand.
 //!
 //! These have no gradients: where one is wanted, the layers take candle's operations instead.
 
 use crate::conv::on_gpu::View;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, InplaceOp2, InplaceOp3,
+    Layout, Result, Shape, Tensor,
 };
 
 /// A function of one to three tensors, the first of which is `x`.
@@ -31,6 +32,12 @@ pub(crate) enum Pointwise {
     Decay {
         /// What is left of a filter in the end.
         shift: f32,
+    },
+    /// `x − edge` of the first samples of each row; `x`: `(…, C, L)`, `edge`: `(C, E)`, f32; in
+    /// place only.
+    Leading {
+        /// `E`, samples of the edge.
+        count: usize,
     },
 }
 
@@ -69,9 +76,36 @@ impl Pointwise {
             .apply_op3_no_bwd(&second.contiguous()?, &third.contiguous()?, &self)
     }
 
+    /// The function of two tensors in place of the first one, which is contiguous and has no other
+    /// owner to be surprised.
+    pub(in crate::models) fn in_place_of_two(self, x: &Tensor, second: &Tensor) -> Result<()> {
+        x.inplace_op2(&second.contiguous()?, &InPlace(self))
+    }
+
+    /// The function of three tensors, the same way.
+    pub(in crate::models) fn in_place_of_three(
+        self,
+        x: &Tensor,
+        second: &Tensor,
+        third: &Tensor,
+    ) -> Result<()> {
+        x.inplace_op3(&second.contiguous()?, &third.contiguous()?, &InPlace(self))
+    }
+
     #[cfg(feature = "cuda")]
     fn on_gpu(self, operands: &[View<'_>]) -> Result<(CudaStorage, Shape)> {
         crate::cuda::pointwise::run(self, operands)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_gpu_in_place(self, x: (&mut CudaStorage, &Layout), others: &[View<'_>]) -> Result<()> {
+        crate::cuda::pointwise::run_in_place(self, x, others)
+    }
+
+    /// As below.
+    #[cfg(not(feature = "cuda"))]
+    fn on_gpu_in_place(self, _: (&mut CudaStorage, &Layout), _: &[View<'_>]) -> Result<()> {
+        crate::conv::on_gpu::not_there("a layer of a model")
     }
 
     /// Without the feature no tensor is on a GPU.
@@ -80,6 +114,9 @@ impl Pointwise {
         crate::conv::on_gpu::not_there("a layer of a model")
     }
 }
+
+/// An operation whose result takes the place of its first operand.
+struct InPlace(Pointwise);
 
 /// On the CPU the layers have loops of their own.
 fn only_on_gpu() -> Result<(CpuStorage, Shape)> {
@@ -159,5 +196,57 @@ impl CustomOp3 for Pointwise {
             (second, second_layout),
             (third, third_layout),
         ])
+    }
+}
+
+impl InplaceOp2 for InPlace {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
+        only_on_gpu().map(|_| ())
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &mut CudaStorage,
+        x_layout: &Layout,
+        second: &CudaStorage,
+        second_layout: &Layout,
+    ) -> Result<()> {
+        self.0
+            .on_gpu_in_place((x, x_layout), &[(second, second_layout)])
+    }
+}
+
+impl InplaceOp3 for InPlace {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &mut CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<()> {
+        only_on_gpu().map(|_| ())
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &mut CudaStorage,
+        x_layout: &Layout,
+        second: &CudaStorage,
+        second_layout: &Layout,
+        third: &CudaStorage,
+        third_layout: &Layout,
+    ) -> Result<()> {
+        let others = [(second, second_layout), (third, third_layout)];
+        self.0.on_gpu_in_place((x, x_layout), &others)
     }
 }

@@ -3,9 +3,10 @@
 
 use super::Config;
 use crate::models::kernel_cache::KernelCache;
-use crate::models::layers::channels_first::{check_mixer_input, project_in, project_out};
+use crate::models::layers::channels_first::{check_mixer_input, project_out};
+use crate::models::layers::front::Front;
 use crate::models::layers::{ImplicitFilter, ImplicitFilterConfig};
-use crate::{Conv1dLayout, Error, FlashDepthwiseConv1d, FlashFftConv, PreparedConv};
+use crate::{Error, FlashFftConv, PreparedConv};
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use std::sync::Arc;
@@ -110,9 +111,7 @@ impl From<&Config> for MonarchMixerConfig {
 #[derive(Debug, Clone)]
 pub struct MonarchMixer {
     config: MonarchMixerConfig,
-    in_weight: Tensor,
-    in_bias: Tensor,
-    short_filter: FlashDepthwiseConv1d,
+    front: Front,
     out_weight: Tensor,
     out_bias: Tensor,
     gated: LongFilter,
@@ -174,12 +173,11 @@ impl MonarchMixer {
             false => None,
         };
         Ok(Self {
-            in_weight: in_linear.get_with_hints((projected, width), "weight", normal)?,
-            in_bias: in_linear.get_with_hints(projected, "bias", zero)?,
-            short_filter: FlashDepthwiseConv1d::causal(
+            front: Front::new(
+                in_linear.get_with_hints((projected, width), "weight", normal)?,
+                in_linear.get_with_hints(projected, "bias", zero)?,
                 short_filter.get_with_hints((projected, 1, SHORT_TAPS), "weight", short)?,
-                Some(short_filter.get_with_hints(projected, "bias", short)?),
-                Conv1dLayout::Bhl,
+                short_filter.get_with_hints(projected, "bias", short)?,
             )?,
             out_weight: out_linear.get_with_hints((width, width), "weight", normal)?,
             out_bias: out_linear.get_with_hints(width, "bias", zero)?,
@@ -214,10 +212,7 @@ impl MonarchMixer {
         if batch == 0 || length == 0 {
             return u.zeros_like();
         }
-        // In one expression, so that the widest tensors live no longer than they have to.
-        let z = self
-            .short_filter
-            .forward(&project_in(u, &self.in_weight, &self.in_bias)?)?;
+        let z = self.front.forward(u)?;
         let y = self.long_convolutions(&z, &u.transpose(1, 2)?, length)?;
         drop(z);
         project_out(&y, &self.out_weight)?.broadcast_add(&self.out_bias)
@@ -265,7 +260,7 @@ impl MonarchMixer {
 
     /// About how much memory the taps and spectra of one length need.
     fn kept_bytes(&self, length: usize) -> usize {
-        let sample = match self.in_weight.dtype() {
+        let sample = match self.front.dtype() {
             DType::F64 => 40,
             _ => 20,
         };
