@@ -219,7 +219,11 @@ impl<'a> Passes<'a> {
             passes.push(pass("long_scales", Over::Rows, 0, recipe.size)?);
         }
         if recipe.rows_on_chip > 0 {
-            let name = format!("long_block_rows_{}_{arithmetic}", recipe.last / 256);
+            let name = format!(
+                "long_block_rows_{}_{}_{arithmetic}",
+                recipe.middle,
+                recipe.last / 256
+            );
             passes.push(pass(&name, Over::Blocks, block, recipe.columns)?);
         } else {
             let between = |name: &str, tables: usize| match recipe.middle {
@@ -321,8 +325,8 @@ mod tests {
             choose(PTX, "long_rows", &name, 1000).unwrap();
         }
         for arithmetic in ["fast", "precise"] {
-            for butterfly in [4, 8] {
-                let name = format!("long_block_rows_{butterfly}_{arithmetic}");
+            for size in ["8_4", "16_4", "16_8"] {
+                let name = format!("long_block_rows_{size}_{arithmetic}");
                 choose(PTX, "long_block_rows", &name, 1000).unwrap();
             }
         }

@@ -306,20 +306,25 @@ fn block_rows(size: usize, first: usize, weight: f64) -> Vec<Entry> {
             entries.push(negative(as_right, inverse));
         } else {
             // Rows (terms) are real, then imaginary parts of the 8 points; of 4 points for one
-            // unit of samples and then for another.
+            // unit of samples and then for another. Columns are real samples, and for 8 points then
+            // imaginary ones, which the rows between columns have (`cuda/long_block_rows.cuh`).
             let place = |row: usize, n: usize| {
-                let same_unit = row / (2 * first) == n / first && n < 8;
+                let same_unit = first == 8 || (row / (2 * first) == n / first && n < 8);
                 let is_imaginary = row % (2 * first) >= first;
-                same_unit.then_some((row % first, n % first, is_imaginary))
+                same_unit.then_some((row % first, n % first, is_imaginary, n >= 8))
             };
             let stacked = left(|row, n| match place(row, n) {
-                Some((k, n, false)) => x(k, n).re,
-                Some((k, n, true)) => x(k, n).im,
+                Some((k, n, false, false)) => x(k, n).re,
+                Some((k, n, true, false)) => x(k, n).im,
+                Some((k, n, false, true)) => -x(k, n).im,
+                Some((k, n, true, true)) => x(k, n).re,
                 None => 0.0,
             });
             let stacked_inverse = right(|row, n| match place(row, n) {
-                Some((k, n, false)) => inverse(k, n).re,
-                Some((k, n, true)) => -inverse(k, n).im,
+                Some((k, n, false, false)) => inverse(k, n).re,
+                Some((k, n, true, false)) => -inverse(k, n).im,
+                Some((k, n, false, true)) => inverse(k, n).im,
+                Some((k, n, true, true)) => inverse(k, n).re,
                 None => 0.0,
             });
             let empty = [[0; 4]; 32];

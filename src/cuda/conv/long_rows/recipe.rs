@@ -3,10 +3,11 @@
 
 use super::super::recipe::Form;
 use crate::conv::LagWindow;
+use std::ops::RangeInclusive;
 
 /// Points of the rows that a warp takes whole, where it reads them from the workspace.
 pub(crate) const LAST_POINTS: usize = 2048;
-/// Points of the columns between, where there are three kinds of passes.
+/// Points of the columns between, where they are a pass of their own.
 pub(crate) const MIDDLE_POINTS: usize = 16;
 /// Complex points of the shortest and the longest transform.
 const SHORTEST: usize = 1 << 16;
@@ -20,10 +21,13 @@ pub(crate) const COLUMN_THREADS: usize = 256;
 pub(crate) const ROW_THREADS: usize = 128;
 /// Bytes of one entry of a table: four words for each of 32 lanes.
 const ENTRY: usize = 32 * 16;
-/// The most columns.
-const MOST_COLUMNS: usize = 256;
-/// From this size on rows of the columns stay on the chip, which the shorter ones do not gain from.
-const SHORTEST_ON_CHIP: usize = 1 << 19;
+/// Points of the first pass.
+const COLUMNS: RangeInclusive<usize> = 32..=256;
+/// From this size on rows that the columns leave stay on the chip, which the shorter ones do not gain
+/// from.
+const SHORTEST_ON_CHIP: usize = 1 << 18;
+/// Those rows, `middle · last` points, the best ones first: as `cuda/long_block_rows.cu` has them.
+const ON_CHIP: [(usize, usize); 3] = [(16, 1024), (8, 1024), (16, 2048)];
 /// Threads of a block that keeps rows on the chip.
 const BLOCK_THREADS: usize = 512;
 
@@ -37,7 +41,7 @@ pub(crate) struct LongRecipe {
     pub(crate) size: usize,
     /// Points of the first pass: 32, 64, 128 or 256.
     pub(crate) columns: usize,
-    /// Points of the pass after it: 16, or 1 for none.
+    /// Points of the pass after it: 8 or 16, or 1 for none.
     pub(crate) middle: usize,
     /// Points of the rows that a warp takes whole: 2048, or 1024 on the chip.
     pub(crate) last: usize,
@@ -63,14 +67,14 @@ impl LongRecipe {
             last,
             rows_on_chip: 0,
         };
-        let on_chip = [LAST_POINTS / 2, LAST_POINTS]
-            .map(|last| with(MIDDLE_POINTS, last).on_chip(shared_memory_bytes))
+        let on_chip = ON_CHIP
             .into_iter()
-            .flatten()
+            .filter_map(|(middle, last)| with(middle, last).on_chip(shared_memory_bytes))
             .find(|_| size >= SHORTEST_ON_CHIP);
-        let recipe = on_chip.unwrap_or_else(|| match size / LAST_POINTS {
-            0..=MOST_COLUMNS => with(1, LAST_POINTS),
-            _ => with(MIDDLE_POINTS, LAST_POINTS),
+        let direct = with(1, LAST_POINTS);
+        let recipe = on_chip.unwrap_or(match COLUMNS.contains(&direct.columns) {
+            true => direct,
+            false => with(MIDDLE_POINTS, LAST_POINTS),
         });
         let columns = recipe
             .column_shared_bytes(true)
@@ -88,13 +92,14 @@ impl LongRecipe {
                 ..self
             })
             .find(|recipe| {
-                recipe.columns <= MOST_COLUMNS && recipe.block_shared_bytes() <= shared_memory_bytes
+                COLUMNS.contains(&recipe.columns)
+                    && recipe.block_shared_bytes() <= shared_memory_bytes
             })
     }
 
     /// Of a row on the chip.
     fn row_threads(&self) -> usize {
-        64 * (self.last / 256)
+        4 * self.middle * (self.last / 256)
     }
 
     /// Threads of a block that keeps rows on the chip.
@@ -105,7 +110,7 @@ impl LongRecipe {
     /// Entries of its tables, as `cuda/block_rows.cuh` has them.
     fn block_entries(&self) -> usize {
         let butterfly = self.last / 256;
-        butterfly * 4 + MIDDLE_POINTS * 8 + 4 + 2 * butterfly
+        butterfly * 4 + self.middle * 8 + 4 + 2 * butterfly
     }
 
     /// Its shared memory: tables, rows, and a few flags.
@@ -249,10 +254,12 @@ mod tests {
             (20000, 227, 65536, 32, 1, 2048),
             (65536, 227, 65536, 32, 1, 2048),
             (65537, 227, 131_072, 64, 1, 2048),
+            (262_144, 227, 262_144, 32, 8, 1024),
+            (262_144, 64, 262_144, 128, 1, 2048),
             (524_288, 227, 524_288, 32, 16, 1024),
-            (524_288, 99, 524_288, 256, 1, 2048),
+            (524_288, 99, 524_288, 64, 8, 1024),
             (524_289, 227, 1 << 20, 64, 16, 1024),
-            (524_289, 99, 1 << 20, 32, 16, 2048),
+            (524_289, 99, 1 << 20, 128, 8, 1024),
             (1 << 22, 227, 1 << 22, 256, 16, 1024),
             (1 << 23, 227, 1 << 23, 256, 16, 2048),
             (1 << 23, 163, 1 << 23, 256, 16, 2048),
@@ -279,11 +286,14 @@ mod tests {
     #[test]
     fn rows_between_stay_on_the_chip_where_there_is_room() {
         for (exponent, kilobytes, rows) in [
-            (18, 227, 0),
+            (17, 227, 0),
+            (18, 227, 4),
+            (18, 163, 3),
+            (18, 99, 1),
             (19, 227, 2),
             (20, 227, 2),
             (20, 163, 1),
-            (20, 99, 0),
+            (20, 99, 1),
             (23, 227, 1),
             (23, 163, 0),
         ] {
@@ -299,7 +309,8 @@ mod tests {
         for (exponent, rows, multiprocessors, blocks) in [
             (16, 128, 132, 640),
             (16, 2, 132, 64),
-            (18, 16, 132, 256),
+            (17, 16, 132, 512),
+            (18, 16, 132, 640),
             (16, 128, 8, 32),
             (20, 8, 132, 512),
         ] {

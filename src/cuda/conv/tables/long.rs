@@ -15,7 +15,7 @@ pub(crate) fn long_tables(recipe: &LongRecipe) -> Vec<u32> {
     entries.extend(complex(as_left, inverse));
     entries.extend(rows());
     if recipe.rows_on_chip > 0 {
-        entries.extend(block_rows(recipe.row_points(), MIDDLE_POINTS, 0.0));
+        entries.extend(block_rows(recipe.row_points(), recipe.middle, 0.0));
     }
     entries.into_iter().flatten().flatten().collect()
 }
