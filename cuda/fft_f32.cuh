@@ -206,9 +206,8 @@ template <int P, int POINTS_OF_THREAD = 16> struct Plan {
     static constexpr int PADDED = P + P / POINTS;
     static FFT_CONSTEXPR int stride(int pass) { return 1 << (LOG_POINTS * (LATER - 1 - pass)); }
     // Threads side by side that wait for each other between later pass `pass` and the one
-    // before it. Points are exchanged among stride(pass - 1) of them only, often a part of
-    // a warp.
-    static FFT_CONSTEXPR int sharing(int) { return THREADS; }
+    // before it: those that exchange points, after the first pass often a part of a warp.
+    static FFT_CONSTEXPR int sharing(int pass) { return pass == 0 ? THREADS : stride(pass - 1); }
     // Frequencies that are settled before a later pass.
     static FFT_CONSTEXPR int settled(int pass) { return FIRST << (LOG_POINTS * pass); }
     static FFT_CONSTEXPR int place(int i) { return i + (i >> LOG_POINTS); }
