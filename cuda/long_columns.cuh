@@ -17,6 +17,7 @@
 // 8 neighbouring samples of u and of in_gate.
 template <typename K, Mode MODE> struct Samples {
     typedef typename K::F F;
+    typedef typename F::Packed Packed;
     Word u[4], gate[4];
 
     DEVICE void load(const Row<typename K::T> &row, int first)
@@ -24,6 +25,28 @@ template <typename K, Mode MODE> struct Samples {
         load_samples<8, MODE>(u, row.u(), first, row.c);
         if (K::GATED)
             load_samples<8, MODE>(gate, row.in_gate(), first, row.c);
+    }
+    // The largest magnitude of the products, as bits of f32. In bf16, which has the range of f32, rounded: the power of
+    // two below it is the same, or the next one.
+    DEVICE unsigned peak() const
+    {
+        if constexpr (sizeof(Packed) == sizeof(Word)) {
+            Packed largest = Packed();
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const Packed a = *reinterpret_cast<const Packed *>(&u[i]), b = *reinterpret_cast<const Packed *>(&gate[i]);
+                largest = __hmax2(largest, __habs2(K::GATED ? __hmul2(a, b) : a));
+            }
+            const Word bits = *reinterpret_cast<const Word *>(&largest);
+            return max(bits << 16, bits & 0xffff0000u);
+        } else {
+            float v[8], largest = 0;
+            product(v);
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+                largest = fmaxf(largest, fabsf(v[j]));
+            return __float_as_uint(largest);
+        }
     }
     DEVICE void product(float (&v)[8]) const
     {
@@ -60,6 +83,7 @@ template <typename K, int B, Mode MODE, bool SHARED = MODE == Mode::Whole && B <
             samples[n].load(row, first + n * apart);
     }
     DEVICE void arrive() {}
+    DEVICE unsigned peak(int n) const { return samples[n].peak(); }
     DEVICE void product(int n, float (&v)[8]) const { samples[n].product(v); }
 };
 // whole vectors in shared memory, at places of their own.
@@ -86,14 +110,16 @@ template <typename K, int B> struct SamplesAhead<K, B, Mode::Whole, true> {
         wait_for_copies<TILES - 1>();
         next(taken);
     }
-    DEVICE void product(int n, float (&v)[8]) const
+    DEVICE unsigned peak(int n) const { return arrived(n).peak(); }
+    DEVICE void product(int n, float (&v)[8]) const { arrived(n).product(v); }
+    DEVICE Samples<K, Mode::Whole> arrived(int n) const
     {
         const Word place = first_place + taken * TILE_BYTES + n * OPERANDS * VECTOR;
         Samples<K, Mode::Whole> samples;
         load_words(samples.u, place);
         if (K::GATED)
             load_words(samples.gate, place + VECTOR);
-        samples.product(v);
+        return samples;
     }
 };
 
@@ -183,35 +209,32 @@ template <typename K, int B, Mode MODE> DEVICE void long_columns(const LongRows 
             if (Ahead::TILES == 0)
                 samples.ask(rows.row<T>(a), first, 32 * a.points);
             samples.arrive();
-            float peak = 0;
+            unsigned peak = 0;
 #pragma unroll
-            for (int n = 0; n < C::VECTORS; n++) {
-                float v[8];
-                samples.product(n, v);
-#pragma unroll
-                for (int j = 0; j < 8; j++)
-                    peak = fmaxf(peak, fabsf(v[j]));
-            }
-            const unsigned peak_of_warp = __reduce_max_sync(0xffffffffu, __float_as_uint(peak));
+            for (int n = 0; n < C::VECTORS; n++)
+                peak = max(peak, samples.peak(n));
+            const unsigned peak_of_warp = __reduce_max_sync(0xffffffffu, peak);
             if (lane == 0)
                 peaks[turns][unit] = peak_of_warp;
             __syncthreads(); // the tile before has left
             const uint4 some = *reinterpret_cast<const uint4 *>(peaks[turns]), others = *reinterpret_cast<const uint4 *>(peaks[turns] + 4);
             const float scale = tile_scale(max(max(max(some.x, some.y), max(some.z, some.w)), max(max(others.x, others.y), max(others.z, others.w))));
-            float sum = 0;
+            // Of squares: of the tile's largest ones, at least a quarter, some eight bits are wanted.
+            Word sums = 0;
 #pragma unroll
             for (int n = 0; n < C::VECTORS; n++) {
                 const int i = threadIdx.x + 256 * n;
                 float v[8];
                 samples.product(n, v);
+                Word words[4];
 #pragma unroll
-                for (int j = 0; j < 8; j++) {
-                    v[j] *= scale;
-                    sum = fmaf(v[j], v[j], sum);
+                for (int j = 0; j < 4; j++) {
+                    words[j] = pack_half(v[2 * j] * scale, v[2 * j + 1] * scale);
+                    sums = multiply_add(words[j], words[j], sums);
                 }
-                *reinterpret_cast<uint4 *>(planes + C::place(i >> 3, i & 7)) =
-                    make_uint4(pack_half(v[0], v[1]), pack_half(v[2], v[3]), pack_half(v[4], v[5]), pack_half(v[6], v[7]));
+                *reinterpret_cast<uint4 *>(planes + C::place(i >> 3, i & 7)) = make_uint4(words[0], words[1], words[2], words[3]);
             }
+            const float sum = low_half(sums) + high_half(sums);
             const unsigned sum_of_warp = __reduce_add_sync(0xffffffffu, __float2uint_rn(fminf(sum * SQUARES_UNIT, MOST_SQUARES)));
             if (lane == 0)
                 squares[turns][unit] = sum_of_warp;
