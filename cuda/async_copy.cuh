@@ -11,6 +11,10 @@ DEVICE void copy_16_bytes(Word to, const void *from, bool inside)
 DEVICE void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits for this thread's groups of copies but the last COUNT.
 template <int COUNT> DEVICE void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory"); }
+DEVICE void store_words(Word address, const Word (&w)[4])
+{
+    asm volatile("st.shared.v4.u32 [%0],{%1,%2,%3,%4};" ::"r"(address), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]) : "memory");
+}
 DEVICE void load_words(Word (&w)[4], Word address)
 {
     asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(address) : "memory");

@@ -68,40 +68,38 @@ template <int B> struct Columns {
     static DEVICE int place(int row, int unit) { return row * 128 + ((unit ^ (row / B & 7)) << 4); }
 };
 
-// The samples of tiles on their way to the threads that asked for them, some tiles ahead: in registers of theirs, where
-// there are enough of them;
-template <typename K, int B, Mode MODE, bool SHARED = MODE == Mode::Whole && B <= 8> struct SamplesAhead {
-    static constexpr int TILES = B <= 4 ? 1 : 0, BYTES = 0;
-    Samples<K, MODE> samples[Columns<B>::VECTORS];
-
-    DEVICE explicit SamplesAhead(Word) {}
-    // Vectors `apart` samples apart, the first at sample `first`.
-    DEVICE void ask(const Row<typename K::T> &row, int first, int apart)
-    {
-#pragma unroll
-        for (int n = 0; n < Columns<B>::VECTORS; n++)
-            samples[n].load(row, first + n * apart);
+// Has 8 neighbouring samples copied to shared memory, where this thread may read them after wait_for_copies.
+template <Mode MODE, typename T> DEVICE void copy_samples(Word to, const T *row, int first, const Convolution &c)
+{
+    if (MODE == Mode::Whole) {
+        copy_16_bytes(to, row + first);
+    } else if (c.vectors) {
+        copy_16_bytes(to, row + first, first < c.length);
+    } else { // at once: they begin anywhere
+        Word samples[4];
+        load_samples<8, MODE>(samples, row, first, c);
+        store_words(to, samples);
     }
-    DEVICE void arrive() {}
-    DEVICE unsigned peak(int n) const { return samples[n].peak(); }
-    DEVICE void product(int n, float (&v)[8]) const { samples[n].product(v); }
-};
-// whole vectors in shared memory, at places of their own.
-template <typename K, int B> struct SamplesAhead<K, B, Mode::Whole, true> {
+}
+
+// The samples of tiles on their way to the threads that asked for them, some tiles ahead, in shared memory at places of
+// their own.
+template <typename K, int B, Mode MODE> struct SamplesAhead {
     static constexpr int VECTORS = Columns<B>::VECTORS, OPERANDS = K::GATED ? 2 : 1, VECTOR = 256 * 16;
-    static constexpr int TILES = B == 2 ? 2 : 1, TILE_BYTES = VECTORS * OPERANDS * VECTOR, BYTES = TILES * TILE_BYTES;
+    static constexpr int TILES = B == 2 ? 2 : 1, TILE_BYTES = VECTORS * OPERANDS * VECTOR;
     Word asked, taken, first_place;
 
     DEVICE explicit SamplesAhead(Word shared) : asked(0), taken(TILES - 1), first_place(shared + threadIdx.x * 16) {}
     static DEVICE void next(Word &tile) { tile = tile + 1 == TILES ? 0 : tile + 1; }
+    // Vectors `apart` samples apart, the first at sample `first`.
     DEVICE void ask(const Row<typename K::T> &row, int first, int apart)
     {
         const Word place = first_place + asked * TILE_BYTES;
 #pragma unroll
         for (int n = 0; n < VECTORS; n++) {
-            copy_16_bytes(place + n * OPERANDS * VECTOR, row.u() + first + n * apart);
+            copy_samples<MODE>(place + n * OPERANDS * VECTOR, row.u(), first + n * apart, row.c);
             if (K::GATED)
-                copy_16_bytes(place + (n * OPERANDS + 1) * VECTOR, row.in_gate() + first + n * apart);
+                copy_samples<MODE>(place + (n * OPERANDS + 1) * VECTOR, row.in_gate(), first + n * apart, row.c);
         }
         next(asked);
     }
@@ -112,15 +110,31 @@ template <typename K, int B> struct SamplesAhead<K, B, Mode::Whole, true> {
     }
     DEVICE unsigned peak(int n) const { return arrived(n).peak(); }
     DEVICE void product(int n, float (&v)[8]) const { arrived(n).product(v); }
-    DEVICE Samples<K, Mode::Whole> arrived(int n) const
+    DEVICE Samples<K, MODE> arrived(int n) const
     {
         const Word place = first_place + taken * TILE_BYTES + n * OPERANDS * VECTOR;
-        Samples<K, Mode::Whole> samples;
+        Samples<K, MODE> samples;
         load_words(samples.u, place);
         if (K::GATED)
             load_words(samples.gate, place + VECTOR);
         return samples;
     }
+};
+// 256 points leave no room for that: in registers, when they are wanted.
+template <typename K, Mode MODE> struct SamplesAhead<K, 16, MODE> {
+    static constexpr int TILES = 0;
+    Samples<K, MODE> samples[8];
+
+    DEVICE explicit SamplesAhead(Word) {}
+    DEVICE void ask(const Row<typename K::T> &row, int first, int apart)
+    {
+#pragma unroll
+        for (int n = 0; n < 8; n++)
+            samples[n].load(row, first + n * apart);
+    }
+    DEVICE void arrive() {}
+    DEVICE unsigned peak(int n) const { return samples[n].peak(); }
+    DEVICE void product(int n, float (&v)[8]) const { samples[n].product(v); }
 };
 
 // The rows of a group that a block takes one after the other, `step` apart.
@@ -289,11 +303,11 @@ template <typename K, int B, Mode MODE> DEVICE void long_columns(const LongRows 
 }
 
 // Where the tiles of the inverse columns arrive, TILES ahead: two planes as above, and out_gate, as the threads take it,
-// where it comes in whole vectors.
-template <typename K, int B, Mode MODE> struct TileBuffers {
+// where there is room.
+template <typename K, int B> struct TileBuffers {
     typedef Columns<B> C;
     static constexpr int TILES = B == 2 ? 2 : B <= 8 ? 1 : 0, COUNT = TILES + 1;
-    static constexpr bool GATES = K::GATED && MODE == Mode::Whole && B <= 4;
+    static constexpr bool GATES = K::GATED && B <= 4;
     static constexpr int BYTES = 2 * C::PLANE + (GATES ? C::VECTORS * 256 * 16 : 0);
     static DEVICE Word next(Word buffer) { return buffer + 1 == COUNT ? 0 : buffer + 1; }
 };
@@ -304,7 +318,7 @@ template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const L
     typedef Columns<B> C;
     typedef typename K::T T;
     typedef typename K::F F;
-    typedef TileBuffers<K, B, MODE> Buffers;
+    typedef TileBuffers<K, B> Buffers;
     const int lane = threadIdx.x & 31, unit = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, size = C::A * a.points;
     for (int i = threadIdx.x; i < C::TABLE; i += blockDim.x)
         shared_memory[i] = static_cast<const uint4 *>(a.c.tables)[i];
@@ -338,7 +352,7 @@ template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const L
                 const Row<T> row = ahead.row<T>(a);
 #pragma unroll
                 for (int n = 0; Buffers::GATES && n < C::VECTORS; n++)
-                    copy_16_bytes(buffer + 2 * C::PLANE + (threadIdx.x + 256 * n) * 16, row.out_gate() + first + 32 * n * a.points);
+                    copy_samples<MODE>(buffer + 2 * C::PLANE + (threadIdx.x + 256 * n) * 16, row.out_gate(), first + 32 * n * a.points, a.c);
             }
             end_group_of_copies();
             ahead.next(a.c.batch);
@@ -358,9 +372,6 @@ template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const L
                 for (int n = 0; n < C::VECTORS; n++)
                     load_samples<8, MODE>(gates[n], row.out_gate(), first + 32 * n * a.points, a.c);
             };
-            // On their way while the tile is computed.
-            if (K::GATED && !Buffers::GATES && B <= 4)
-                load_gates();
             const float factor = a.c.unscale[rows.channel] * a.unscale[rows.index];
             wait_for_copies<Buffers::TILES == 0 ? 0 : Buffers::TILES - 1>();
             __syncthreads(); // nobody reads the tile before any more, either
@@ -395,7 +406,7 @@ template <typename K, int B, Mode MODE> DEVICE void long_inverse_columns(const L
                 }
                 store_matrices<false>(buffer + C::place(digit, j + (lane >> 4), unit), words);
             }
-            if (K::GATED && !Buffers::GATES && B > 4)
+            if (K::GATED && !Buffers::GATES)
                 load_gates();
             __syncthreads();
 #pragma unroll
