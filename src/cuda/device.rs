@@ -134,6 +134,12 @@ fn driver_version() -> String {
     }
 }
 
+/// Bytes of the device's memory; 0 where it does not tell.
+pub(crate) fn total_memory(device: &CudaDevice) -> usize {
+    let memory = device.cuda_stream().context().mem_get_info();
+    memory.map_or(0, |(_, total)| total)
+}
+
 /// Memory for `count` elements, or for one where there are none: the driver has no empty memory.
 ///
 /// # Errors

@@ -1,9 +1,44 @@
 //! Keeps what was computed for a sequence length, within a budget of memory.
 
-use candle_core::Result;
+use candle_core::{DType, Device, Result};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many bytes of kernels a model may keep at first: 1 GiB, or a quarter of the GPU's memory.
+pub(super) fn default_budget(device: &Device) -> usize {
+    (gpu_memory(device) / 4).max(1 << 30)
+}
+
+/// Bytes of a GPU's memory.
+#[cfg(feature = "cuda")]
+fn gpu_memory(device: &Device) -> usize {
+    match device {
+        Device::Cuda(device) => crate::cuda::device::total_memory(device),
+        _ => 0,
+    }
+}
+
+/// Without the feature there is none.
+#[cfg(not(feature = "cuda"))]
+fn gpu_memory(_: &Device) -> usize {
+    0
+}
+
+/// About how many bytes a prepared kernel of `taps` taps keeps for a channel whose rows have `length`
+/// samples of `dtype`.
+pub(super) fn prepared_bytes(device: &Device, dtype: DType, length: usize, taps: usize) -> usize {
+    let (points, point, tap) = match (device.is_cuda(), dtype) {
+        (true, DType::F16 | DType::BF16) => (length.next_power_of_two(), 4, 4),
+        (true, _) => (length.next_power_of_two(), 8, 4),
+        // Transforms of up to 4/3 of the length.
+        (false, DType::F64) => (length.saturating_mul(4) / 3, 16, 8),
+        (false, _) => (length.saturating_mul(4) / 3, 8, 4),
+    };
+    points
+        .saturating_mul(point)
+        .saturating_add(taps.saturating_mul(tap))
+}
 
 /// Lengths kept at most, whatever their size.
 const MAX_LENGTHS: usize = 4;

@@ -1,6 +1,7 @@
 //! Embedding, blocks and final norm: ids in, hidden states out.
 
 use super::{Config, HyenaOperator, HyenaOperatorConfig};
+use crate::models::kernel_cache::default_budget;
 use crate::models::layers::residual::add_branch;
 use crate::models::layers::{bias_gelu, LayerNorm, Pointwise};
 use crate::models::token_ids::Limits;
@@ -159,7 +160,7 @@ impl Backbone {
             final_norm: LayerNorm::load(config.d_model, config.layer_norm_epsilon, vb.pp("ln_f"))?,
             config: config.clone(),
         };
-        backbone.set_cache_bytes(super::DEFAULT_CACHE_BYTES);
+        backbone.set_cache_bytes(default_budget(vb.device()));
         Ok(backbone)
     }
 

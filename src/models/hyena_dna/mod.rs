@@ -18,6 +18,3 @@ pub use config::{Config, PUBLISHED};
 pub use model::{variables_from_files, HyenaDna};
 pub use operator::{HyenaOperator, HyenaOperatorConfig};
 pub use tokenizer::CharacterTokenizer;
-
-/// Memory for kept spectra of a whole model, unless its user sets another.
-const DEFAULT_CACHE_BYTES: usize = 1 << 30;

@@ -223,10 +223,11 @@ impl HyenaDna {
         self.backbone.mixer(layer)
     }
 
-    /// Sets how many bytes of filter spectra the whole model may keep between
-    /// calls, 1 GiB at first; 0 keeps none. Each layer has an equal share, and
-    /// keeps the last few lengths that fit into it (about `16 · D · L` bytes
-    /// for each). Filters that do not fit are computed anew in each call.
+    /// Sets how many bytes of filters and their spectra the whole model may keep
+    /// between calls: at first 1 GiB, or a quarter of a GPU's memory; 0 keeps none.
+    /// Each layer has an equal share, and keeps the last few lengths that fit into
+    /// it (about `15 · D · L` bytes for each in f32). Filters that do not fit are
+    /// computed anew in each call.
     pub fn set_cache_bytes(&self, bytes: usize) {
         self.backbone.set_cache_bytes(bytes);
     }

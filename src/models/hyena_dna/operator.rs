@@ -1,12 +1,12 @@
 //! The Hyena operator: what mixes the positions of a sequence.
 
 use super::Config;
-use crate::models::kernel_cache::KernelCache;
+use crate::models::kernel_cache::{prepared_bytes, KernelCache};
 use crate::models::layers::channels_first::{check_mixer_input, project_out};
 use crate::models::layers::front::Front;
 use crate::models::layers::{FilterNormalization, ImplicitFilter, ImplicitFilterConfig};
 use crate::{Error, FlashFftConv, PreparedConv};
-use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_core::{Device, Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use std::sync::Arc;
 
@@ -180,9 +180,10 @@ impl HyenaOperator {
         &self.filter
     }
 
-    /// Sets how many bytes of spectra may be kept, 256 MiB at first; 0 keeps
-    /// none. A length whose spectra need more (about `16 · (order − 1) · D · L`
-    /// bytes in f32) is computed anew in each call.
+    /// Sets how many bytes of kernels and their spectra may be kept, 256 MiB at
+    /// first; 0 keeps none. A length that needs more (about `15 · (order − 1) · D · L`
+    /// bytes in f32; on a GPU `4 · L + 8 · P` a channel in f32, `4 · L + 4 · P` in half
+    /// precision, `P` the power of two from `L` on) is computed anew in each call.
     pub fn set_cache_bytes(&self, bytes: usize) {
         self.cache.set_budget(bytes);
     }
@@ -235,7 +236,7 @@ impl HyenaOperator {
         }
         let prepared = self
             .cache
-            .get_or_make(length, self.spectrum_bytes(length), || {
+            .get_or_make(length, self.kept_bytes(length), || {
                 let conv = self.convolution(length)?;
                 let kernels = self.kernels(length)?;
                 kernels.iter().map(|k| conv.prepare(k)).collect()
@@ -304,17 +305,12 @@ impl HyenaOperator {
         delayed + skip.pad_with_zeros(1, 0, 2 * length - 1)?
     }
 
-    /// About how much memory the spectra of one length need.
-    fn spectrum_bytes(&self, length: usize) -> usize {
-        let sample = match self.front.dtype() {
-            DType::F64 => 32,
-            _ => 16,
-        };
-        self.config
-            .filter
-            .channels
-            .saturating_mul(length)
-            .saturating_mul(sample)
+    /// About how much memory the kernels and spectra of one length need.
+    fn kept_bytes(&self, length: usize) -> usize {
+        let both_sides = if self.config.bidirectional { 2 } else { 1 };
+        let taps = length.saturating_mul(both_sides);
+        let channel = prepared_bytes(&self.device, self.front.dtype(), length, taps);
+        self.config.filter.channels.saturating_mul(channel)
     }
 }
 

@@ -2,12 +2,12 @@
 //! both ways, and a second one beside it.
 
 use super::Config;
-use crate::models::kernel_cache::KernelCache;
+use crate::models::kernel_cache::{prepared_bytes, KernelCache};
 use crate::models::layers::channels_first::{check_mixer_input, project_out};
 use crate::models::layers::front::Front;
 use crate::models::layers::{ImplicitFilter, ImplicitFilterConfig};
 use crate::{Error, FlashFftConv, PreparedConv};
-use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_core::{Device, Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use std::sync::Arc;
 
@@ -195,7 +195,7 @@ impl MonarchMixer {
     }
 
     /// Sets how many bytes of spectra may be kept, 256 MiB at first; 0 keeps
-    /// none. A length whose spectra need more (about `40 · D · L` bytes in f32)
+    /// none. A length whose spectra need more (about `38 · D · L` bytes in f32)
     /// is computed anew in each call.
     pub fn set_cache_bytes(&self, bytes: usize) {
         self.cache.set_budget(bytes);
@@ -260,15 +260,14 @@ impl MonarchMixer {
 
     /// About how much memory the taps and spectra of one length need.
     fn kept_bytes(&self, length: usize) -> usize {
-        let sample = match self.front.dtype() {
-            DType::F64 => 40,
-            _ => 20,
-        };
+        let both_sides = if self.config.bidirectional { 2 } else { 1 };
+        let taps = length.saturating_mul(both_sides);
+        let channel = prepared_bytes(&self.device, self.front.dtype(), length, taps);
         let filters = if self.residual.is_some() { 2 } else { 1 };
         self.config
             .d_model
-            .saturating_mul(length)
-            .saturating_mul(sample * filters)
+            .saturating_mul(channel)
+            .saturating_mul(filters)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::embeddings::Embeddings;
 use super::{weights, Config, GatedMlp, MonarchMixer, MonarchMixerConfig};
+use crate::models::kernel_cache::default_budget;
 use crate::models::weight_files;
 use crate::Error;
 use candle_core::{DType, Device, Module, Result, Tensor};
@@ -9,8 +10,6 @@ use candle_nn::{Init, VarBuilder};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Memory for kept spectra of a whole model, unless its user sets another.
-const DEFAULT_CACHE_BYTES: usize = 1 << 30;
 /// Positions that the MLP works on at once in inference.
 const MLP_POSITIONS: usize = 4096;
 /// The same on a GPU, where a launch has to be worth its while.
@@ -181,7 +180,7 @@ impl M2Bert {
             layers,
             config,
         };
-        model.set_cache_bytes(DEFAULT_CACHE_BYTES);
+        model.set_cache_bytes(default_budget(vb.device()));
         Ok(model)
     }
 
@@ -309,8 +308,9 @@ impl M2Bert {
         self.layers.get(index)
     }
 
-    /// Sets how many bytes of filter spectra the whole model may keep between
-    /// calls, 1 GiB at first; 0 keeps none. Each layer has an equal share.
+    /// Sets how many bytes of filters and their spectra the whole model may keep
+    /// between calls: at first 1 GiB, or a quarter of a GPU's memory; 0 keeps none.
+    /// Each layer has an equal share.
     pub fn set_cache_bytes(&self, bytes: usize) {
         let share = bytes / self.layers.len().max(1);
         for layer in &self.layers {
