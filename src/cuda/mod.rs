@@ -10,4 +10,4 @@ pub(crate) mod pointwise;
 mod ptx;
 
 #[cfg(feature = "cuda")]
-pub(crate) use device::{describe, probe};
+pub(crate) use device::{describe, probe, total_memory};

@@ -14,7 +14,7 @@ pub(super) fn default_budget(device: &Device) -> usize {
 #[cfg(feature = "cuda")]
 fn gpu_memory(device: &Device) -> usize {
     match device {
-        Device::Cuda(device) => crate::cuda::device::total_memory(device),
+        Device::Cuda(device) => crate::cuda::total_memory(device),
         _ => 0,
     }
 }

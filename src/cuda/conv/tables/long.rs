@@ -4,7 +4,7 @@ use super::{
     as_left, as_result, as_right, block_rows, column_twiddles, complex, dft, left, negative,
     product, turn, Entry,
 };
-use crate::cuda::conv::long_rows::recipe::{LongRecipe, LAST_POINTS, MIDDLE_POINTS};
+use crate::cuda::conv::long_rows::recipe::{LongRecipe, LAST_POINTS};
 use rustfft::num_complex::Complex64;
 
 /// Columns, columns back, middle columns, middle columns back, rows, rows on the chip: as many entries each as
