@@ -6,7 +6,8 @@
 // The transform is that of block_rows.cuh, with complex samples: planes [re or im][m]. Tiles are multiplied by what they
 // lack.
 //
-// Bound as block_rows.cuh is: by latency, with one to four rows on a multiprocessor.
+// Bound by memory, half of what it could move, and latency: 36 % of the issue slots, with one to four rows on a
+// multiprocessor.
 #pragma once
 #include "block_rows.cuh"
 #include "long_rows.cuh"

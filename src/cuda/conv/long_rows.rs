@@ -1,5 +1,5 @@
 //! Rows of f16 and bf16 beyond what a multiprocessor holds: passes over groups of rows, whose
-//! intermediate results go through a workspace that stays in the L2. See `cuda/long_rows.cuh`.
+//! intermediate results go through a workspace. See `cuda/long_rows.cuh`.
 
 pub(crate) mod recipe;
 

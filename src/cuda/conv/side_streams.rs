@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// How many launches a call has under way.
-pub(super) const SIDE_STREAMS: usize = 3;
+pub(super) const SIDE_STREAMS: usize = 2;
 
 /// A stream and the event that tells when its work is done.
 #[derive(Clone, Copy)]
@@ -74,7 +74,7 @@ pub(super) fn beside<T>(
     let mut sides = lock(&slot);
     let sides = match *sides {
         Some(sides) => sides,
-        None => *sides.insert([create()?, create()?, create()?]),
+        None => *sides.insert([create()?, create()?]),
     };
     let no_wait_flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
     let wait = |waits: sys::CUstream, for_it: Side, stream: sys::CUstream| {

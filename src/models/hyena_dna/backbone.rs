@@ -10,9 +10,8 @@ use candle_nn::{Init, Linear, VarBuilder};
 
 /// Positions whose wide activations exist at a time in inference.
 const MLP_POSITIONS: usize = 8192;
-/// The same on a GPU, where a launch has to be worth its while, and what one leaves should be in the
-/// L2 when the next one takes it.
-const MLP_POSITIONS_ON_GPU: usize = 1 << 14;
+/// The same on a GPU, where launches have to be worth their while: more gains little, and takes memory.
+const MLP_POSITIONS_ON_GPU: usize = 1 << 16;
 /// On a GPU sequences are as long as a multiple of this, so that rows of samples are aligned: matrix
 /// products and convolutions of other rows take up to several times as long.
 const GPU_POSITIONS: usize = 8;

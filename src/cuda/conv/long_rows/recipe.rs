@@ -12,9 +12,9 @@ pub(crate) const MIDDLE_POINTS: usize = 16;
 /// Complex points of the shortest and the longest transform.
 const SHORTEST: usize = 1 << 16;
 const LONGEST: usize = 1 << 23;
-/// Bytes of the workspace of a group of rows, unless one row takes more: those of all streams should
-/// stay in the L2.
-const WORKSPACE: usize = 12 << 20;
+/// Bytes of the workspace of a group of rows: a launch costs more than smaller groups gain by staying in
+/// the L2.
+const WORKSPACE: usize = 96 << 20;
 /// Samples that a block of columns takes of each row, and its threads.
 const TILE: usize = 64;
 pub(crate) const COLUMN_THREADS: usize = 256;
@@ -25,9 +25,11 @@ const ENTRY: usize = 32 * 16;
 const COLUMNS: RangeInclusive<usize> = 32..=256;
 /// From this size on rows that the columns leave stay on the chip, which the shorter ones do not gain
 /// from.
-const SHORTEST_ON_CHIP: usize = 1 << 18;
+const SHORTEST_ON_CHIP: usize = 1 << 19;
 /// Those rows, `middle · last` points, the best ones first: as `cuda/long_block_rows.cu` has them.
-const ON_CHIP: [(usize, usize); 3] = [(16, 1024), (8, 1024), (16, 2048)];
+const ON_CHIP: [(usize, usize); 3] = [(8, 1024), (16, 1024), (16, 2048)];
+/// The most columns before them, where others will do.
+const MOST_COLUMNS_BEFORE: usize = 128;
 /// Threads of a block that keeps rows on the chip.
 const BLOCK_THREADS: usize = 512;
 
@@ -67,10 +69,14 @@ impl LongRecipe {
             last,
             rows_on_chip: 0,
         };
-        let on_chip = ON_CHIP
+        let mut on_chip = ON_CHIP
             .into_iter()
             .filter_map(|(middle, last)| with(middle, last).on_chip(shared_memory_bytes))
-            .find(|_| size >= SHORTEST_ON_CHIP);
+            .filter(|_| size >= SHORTEST_ON_CHIP);
+        let on_chip = on_chip
+            .clone()
+            .find(|recipe| recipe.columns <= MOST_COLUMNS_BEFORE)
+            .or_else(|| on_chip.next());
         let direct = with(1, LAST_POINTS);
         let recipe = on_chip.unwrap_or(match COLUMNS.contains(&direct.columns) {
             true => direct,
@@ -247,6 +253,7 @@ fn shared_bytes(points: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::conv::side_streams::SIDE_STREAMS;
 
     #[test]
     fn digits_make_up_the_size() {
@@ -254,13 +261,15 @@ mod tests {
             (20000, 227, 65536, 32, 1, 2048),
             (65536, 227, 65536, 32, 1, 2048),
             (65537, 227, 131_072, 64, 1, 2048),
-            (262_144, 227, 262_144, 32, 8, 1024),
-            (262_144, 64, 262_144, 128, 1, 2048),
-            (524_288, 227, 524_288, 32, 16, 1024),
+            (262_144, 227, 262_144, 128, 1, 2048),
+            (524_288, 227, 524_288, 64, 8, 1024),
             (524_288, 99, 524_288, 64, 8, 1024),
-            (524_289, 227, 1 << 20, 64, 16, 1024),
+            (524_288, 64, 524_288, 256, 1, 2048),
+            (524_289, 227, 1 << 20, 128, 8, 1024),
             (524_289, 99, 1 << 20, 128, 8, 1024),
-            (1 << 22, 227, 1 << 22, 256, 16, 1024),
+            (1 << 21, 227, 1 << 21, 128, 16, 1024),
+            (1 << 22, 227, 1 << 22, 128, 16, 2048),
+            (1 << 22, 163, 1 << 22, 256, 16, 1024),
             (1 << 23, 227, 1 << 23, 256, 16, 2048),
             (1 << 23, 163, 1 << 23, 256, 16, 2048),
         ] {
@@ -286,14 +295,14 @@ mod tests {
     #[test]
     fn rows_between_stay_on_the_chip_where_there_is_room() {
         for (exponent, kilobytes, rows) in [
-            (17, 227, 0),
-            (18, 227, 4),
-            (18, 163, 3),
-            (18, 99, 1),
-            (19, 227, 2),
-            (20, 227, 2),
-            (20, 163, 1),
+            (18, 227, 0),
+            (19, 227, 4),
+            (19, 163, 3),
             (20, 99, 1),
+            (21, 227, 2),
+            (21, 163, 1),
+            (21, 99, 1),
+            (22, 227, 1),
             (23, 227, 1),
             (23, 163, 0),
         ] {
@@ -310,9 +319,10 @@ mod tests {
             (16, 128, 132, 640),
             (16, 2, 132, 64),
             (17, 16, 132, 512),
-            (18, 16, 132, 640),
+            (18, 16, 132, 256),
             (16, 128, 8, 32),
-            (20, 8, 132, 512),
+            (19, 16, 132, 512),
+            (20, 8, 132, 256),
         ] {
             let recipe = LongRecipe::choose(1 << exponent, 227 << 10).unwrap();
             assert_eq!(recipe.column_grid(rows, multiprocessors), blocks);
@@ -323,8 +333,8 @@ mod tests {
     fn the_workspace_is_bounded() {
         for exponent in 16..=23 {
             let recipe = LongRecipe::choose(1 << exponent, 227 << 10).unwrap();
-            assert!(recipe.rows_in_group() * recipe.size * 4 <= 32 << 20);
-            assert!(recipe.rows_in_group() >= 1);
+            let group = recipe.rows_in_group() * recipe.size * 4;
+            assert!(group > 0 && SIDE_STREAMS * group <= 192 << 20);
         }
     }
 }
