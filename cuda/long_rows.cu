@@ -1,6 +1,8 @@
 // Kernels for rows beyond what the chip holds; see long_rows.cuh.
 #include "long_columns.cuh"
+#include "long_inverse_columns.cuh"
 #include "long_last_rows.cuh"
+#include "long_middle_columns.cuh"
 
 #define COLUMNS(NAME, T, GATED, PRECISE, MODE, B, BLOCKS)                                                             \
     extern "C" __global__ void __launch_bounds__(256, BLOCKS) long_columns_##B##_##NAME(const __grid_constant__ LongRows a) \

@@ -5,8 +5,8 @@
 // 1. Columns (long_columns.cuh): A-point DFTs over X, twiddle exp(-2 pi i (kX - weight) m / P), rows kX of M points
 //    to the workspace.
 // 2. Rows (long_last_rows.cuh): transform of M points, product with the spectrum, and back, in place.
-// 3. The inverse of the columns, real part, out-gate, store.
-// Rows of M = 32768 take the columns of 16 points first, and last (long_middle_columns), where they do not fit the
+// 3. The inverse of the columns (long_inverse_columns.cuh), real part, out-gate, store.
+// Rows of M = 32768 take the columns of 16 points first, and last (long_middle_columns.cuh), where they do not fit the
 // shared memory (long_block_rows.cuh).
 //
 // Scale: each tile is brought to the scale of its largest sample, which the rows undo when they know the sums of the

@@ -12,7 +12,8 @@ enum class Mode { Whole, General };
 template <typename T> struct Format;
 
 template <> struct Format<__nv_bfloat16> {
-    typedef __nv_bfloat162 Packed; // a word, in whose arithmetic products do not overflow
+    typedef __nv_bfloat162 Pair; // a word
+    static constexpr bool RANGE_OF_F32 = true;
     static DEVICE float low(Word w) { return __uint_as_float(w << 16); }
     static DEVICE float high(Word w) { return __uint_as_float(w & 0xffff0000u); }
     static DEVICE Word pack(float low, float high)
@@ -27,7 +28,8 @@ template <> struct Format<__nv_bfloat16> {
 };
 
 template <> struct Format<__half> {
-    typedef void *Packed; // none
+    typedef __half2 Pair;
+    static constexpr bool RANGE_OF_F32 = false;
     static DEVICE float low(Word w) { return low_half(w); }
     static DEVICE float high(Word w) { return high_half(w); }
     static DEVICE Word pack(float low, float high) { return pack_half(low, high); }

@@ -175,7 +175,7 @@ impl LongRecipe {
     }
 
     /// Dynamic shared memory of a block of columns, which asks for samples ahead: as
-    /// `cuda/long_columns.cuh` has it for whole rows.
+    /// `cuda/long_columns.cuh` and `cuda/long_inverse_columns.cuh` have it.
     pub(crate) fn column_shared_bytes(&self, gated: bool) -> usize {
         let butterfly = self.columns / 16;
         let operands = if gated { 2 } else { 1 };
