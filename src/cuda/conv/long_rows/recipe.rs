@@ -175,29 +175,27 @@ impl LongRecipe {
     }
 
     /// Dynamic shared memory of a block of columns, which asks for samples ahead: as
-    /// `cuda/long_columns.cuh` and `cuda/long_inverse_columns.cuh` have it.
+    /// `cuda/long_columns.cuh` has it.
     pub(crate) fn column_shared_bytes(&self, gated: bool) -> usize {
-        let butterfly = self.columns / 16;
         let operands = if gated { 2 } else { 1 };
-        let ahead = match butterfly {
-            2 => 2,
-            4 | 8 => 1,
-            _ => 0,
-        };
-        shared_bytes(self.columns) + ahead * operands * self.samples_bytes()
+        shared_bytes(self.columns) + self.tiles_ahead() * operands * self.samples_bytes()
     }
 
-    /// The same of columns back, which ask for tiles of the workspace, and short ones for the gate.
+    /// The same of columns back, which ask for tiles of the workspace, and short ones for the gate: as
+    /// `cuda/long_inverse_columns.cuh` has it.
     pub(crate) fn inverse_column_shared_bytes(&self, gated: bool) -> usize {
-        let butterfly = self.columns / 16;
-        let ahead = match butterfly {
-            2 => 2,
-            4 | 8 => 1,
-            _ => 0,
-        };
-        let gates = usize::from(gated && butterfly <= 4);
+        let gates = usize::from(gated && self.columns <= 64);
         let buffer = self.columns * TILE * 4 + gates * self.samples_bytes();
-        shared_bytes(self.columns) - self.columns * TILE * 4 + (ahead + 1) * buffer
+        shared_bytes(self.columns) - self.columns * TILE * 4 + (self.tiles_ahead() + 1) * buffer
+    }
+
+    /// Tiles that a block of columns asks for ahead.
+    fn tiles_ahead(&self) -> usize {
+        match self.columns {
+            32 => 2,
+            64 | 128 => 1,
+            _ => 0,
+        }
     }
 
     /// Bytes of the samples of a tile.
@@ -264,7 +262,6 @@ mod tests {
             (262_144, 227, 262_144, 128, 1, 2048),
             (524_288, 227, 524_288, 64, 8, 1024),
             (524_288, 99, 524_288, 64, 8, 1024),
-            (524_288, 64, 524_288, 256, 1, 2048),
             (524_289, 227, 1 << 20, 128, 8, 1024),
             (524_289, 99, 1 << 20, 128, 8, 1024),
             (1 << 21, 227, 1 << 21, 128, 16, 1024),
