@@ -86,5 +86,5 @@ fn short_sequences(device: &Device) -> Result<()> {
 
 twin!(several_pieces, super::several_pieces);
 fn several_pieces(device: &Device) -> Result<()> {
-    check(40_002, &[(1, 40_002), (2, 20_001)], device)
+    check(70_001, &[(1, 70_001), (2, 35_000)], device)
 }
