@@ -4,34 +4,11 @@ mod checkpoint_writer;
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use candle_flashfftconv::models::checkpoint::{load_tensors, load_tensors_from_bytes};
+use candle_flashfftconv::models::checkpoint::load_tensors;
 use candle_flashfftconv::models::hyena_dna::{Config, HyenaDna};
 use checkpoint_writer::*;
-use common::{assert_close, data_dir, golden, to_f64};
+use common::{assert_close, data_dir, golden};
 use std::collections::{BTreeMap, HashMap};
-
-fn load(bytes: &[u8]) -> HashMap<String, Tensor> {
-    load_tensors_from_bytes(bytes, &Device::Cpu).unwrap()
-}
-
-#[track_caller]
-fn assert_same(got: &HashMap<String, Tensor>, want: &HashMap<String, Tensor>) {
-    let names = |tensors: &HashMap<String, Tensor>| {
-        let mut names: Vec<_> = tensors.keys().cloned().collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names(got), names(want));
-    for (name, want) in want {
-        let got = &got[name];
-        assert_eq!(
-            (got.dims(), got.dtype()),
-            (want.dims(), want.dtype()),
-            "{name}"
-        );
-        assert_eq!(to_f64(got), to_f64(want), "{name}");
-    }
-}
 
 /// An object as a training configuration leaves it in a checkpoint.
 fn configuration_node(value: Py) -> Py {

@@ -4,33 +4,10 @@ mod checkpoint_writer;
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use candle_flashfftconv::models::checkpoint::{load_tensors, load_tensors_from_bytes};
+use candle_flashfftconv::models::checkpoint::load_tensors;
 use checkpoint_writer::*;
 use common::{data_dir, golden, random_tensor, to_f64};
 use std::collections::HashMap;
-
-fn load(bytes: &[u8]) -> HashMap<String, Tensor> {
-    load_tensors_from_bytes(bytes, &Device::Cpu).unwrap()
-}
-
-#[track_caller]
-fn assert_same(got: &HashMap<String, Tensor>, want: &HashMap<String, Tensor>) {
-    let names = |tensors: &HashMap<String, Tensor>| {
-        let mut names: Vec<_> = tensors.keys().cloned().collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names(got), names(want));
-    for (name, want) in want {
-        let got = &got[name];
-        assert_eq!(
-            (got.dims(), got.dtype()),
-            (want.dims(), want.dtype()),
-            "{name}"
-        );
-        assert_eq!(to_f64(got), to_f64(want), "{name}");
-    }
-}
 
 #[test]
 fn plain_dictionaries_give_their_tensors() {

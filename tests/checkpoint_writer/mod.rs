@@ -2,7 +2,10 @@
 //! writes it, and the zip around it.
 #![allow(dead_code)] // each test binary uses its own part
 
-use candle_core::{DType, Tensor};
+use crate::common::to_f64;
+use candle_core::{DType, Device, Tensor};
+use candle_flashfftconv::models::checkpoint::load_tensors_from_bytes;
+use std::collections::HashMap;
 use std::io::{Cursor, Write};
 use zip::write::SimpleFileOptions;
 use zip::CompressionMethod;
@@ -279,5 +282,27 @@ impl Out {
             }
             Py::Raw(bytes) => self.bytes.extend(bytes),
         }
+    }
+}
+
+/// The tensors of an archive.
+pub fn load(bytes: &[u8]) -> HashMap<String, Tensor> {
+    load_tensors_from_bytes(bytes, &Device::Cpu).unwrap()
+}
+
+/// The same names, shapes, dtypes and values.
+#[track_caller]
+pub fn assert_same(got: &HashMap<String, Tensor>, want: &HashMap<String, Tensor>) {
+    let names = |tensors: &HashMap<String, Tensor>| {
+        let mut names: Vec<_> = tensors.keys().cloned().collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(got), names(want));
+    for (name, want) in want {
+        let got = &got[name];
+        let form = |tensor: &Tensor| (tensor.dims().to_vec(), tensor.dtype());
+        assert_eq!(form(got), form(want), "{name}");
+        assert_eq!(to_f64(got), to_f64(want), "{name}");
     }
 }

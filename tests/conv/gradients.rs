@@ -2,40 +2,10 @@
 //!
 //! There is no backward pass on the GPU yet: `cuda.rs` expects its error.
 
-use crate::common::conv::Kind;
 use crate::common::{random_tensor, to_f64};
+use crate::reference::CASES;
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_flashfftconv::FlashFftConv;
-
-/// Sequence length, taps, kind.
-const CASES: &[(usize, usize, Kind)] = &[
-    (1, 1, Kind::Causal),
-    (1, 5, Kind::Causal),
-    (2, 1, Kind::Causal),
-    (2, 2, Kind::Causal),
-    (3, 2, Kind::Causal),
-    (17, 17, Kind::Causal),
-    (129, 129, Kind::Causal),
-    (129, 3, Kind::Causal),
-    (372, 1000, Kind::Causal),
-    (1134, 1134, Kind::Causal),
-    (1134, 40, Kind::Causal),
-    (5000, 33, Kind::Causal),
-    (9000, 1300, Kind::Circular(10299)),
-    (1, 1, Kind::Circular(1)),
-    (2, 2, Kind::Circular(2)),
-    (2, 1, Kind::Circular(3)),
-    (45, 45, Kind::Circular(45)),
-    (129, 129, Kind::Circular(129)),
-    (129, 100, Kind::Circular(131)),
-    (129, 258, Kind::Circular(258)),
-    (372, 372, Kind::Circular(743)),
-    (372, 372, Kind::Circular(500)),
-    (372, 500, Kind::Circular(500)),
-    (512, 512, Kind::Circular(512)),
-    (1000, 2, Kind::Circular(1000)),
-    (1134, 17, Kind::Circular(1140)),
-];
 
 /// `Σ y ⊙ dy` for one way to compute `y` from the variables `(u, in_gate, out_gate, k)`.
 pub type Loss<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;

@@ -6,7 +6,7 @@ use crate::twin;
 use candle_core::{DType, Device, Module, Result};
 
 /// Sequence length, taps, kind.
-const CASES: &[(usize, usize, Kind)] = &[
+pub const CASES: &[(usize, usize, Kind)] = &[
     (1, 1, Kind::Causal),
     (1, 5, Kind::Causal),
     (2, 1, Kind::Causal),
