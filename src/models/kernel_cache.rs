@@ -25,9 +25,16 @@ fn gpu_memory(_: &Device) -> usize {
     0
 }
 
-/// About how many bytes a prepared kernel of `taps` taps keeps for a channel whose rows have `length`
-/// samples of `dtype`.
-pub(super) fn prepared_bytes(device: &Device, dtype: DType, length: usize, taps: usize) -> usize {
+/// About how many bytes prepared kernels as long as the sequences keep for `channels` channels whose
+/// rows have `length` samples of `dtype`.
+pub(super) fn prepared_bytes(
+    device: &Device,
+    dtype: DType,
+    channels: usize,
+    length: usize,
+    bidirectional: bool,
+) -> usize {
+    let taps = length.saturating_mul(if bidirectional { 2 } else { 1 });
     let (points, point, tap) = match (device.is_cuda(), dtype) {
         (true, DType::F16 | DType::BF16) => (length.next_power_of_two(), 4, 4),
         (true, _) => (length.next_power_of_two(), 8, 4),
@@ -38,6 +45,7 @@ pub(super) fn prepared_bytes(device: &Device, dtype: DType, length: usize, taps:
     points
         .saturating_mul(point)
         .saturating_add(taps.saturating_mul(tap))
+        .saturating_mul(channels)
 }
 
 /// Lengths kept at most, whatever their size.

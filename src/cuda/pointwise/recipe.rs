@@ -94,21 +94,19 @@ pub(super) fn function(operation: Pointwise, dtypes: &[DType], vector: usize) ->
         Pointwise::Decay { .. } => ("decay", false),
         Pointwise::Leading { .. } => ("leading", true),
     };
-    let second_is_f32 = matches!(operation, Pointwise::Leading { .. });
+    let together = |x: &str, second: &str| match operation {
+        Pointwise::Leading { .. } => second == "f32",
+        _ => x == second || (both && x == "f32"),
+    };
     let f32_only = matches!(operation, Pointwise::Sine | Pointwise::Decay { .. });
     let found = match *dtypes {
         [x] => name(x).map(str::to_string),
         [x, second, ref rest @ ..] if rest.iter().all(|&third| third == second) => {
             match (name(x), name(second)) {
-                (Some(x), Some(second))
-                    if match second_is_f32 {
-                        true => second == "f32",
-                        false => both && (x == second || x == "f32"),
-                    } =>
-                {
-                    Some(format!("{x}_{second}"))
-                }
-                (Some(x), Some(second)) if !both && x == second => Some(x.to_string()),
+                (Some(x), Some(second)) if together(x, second) => Some(match both {
+                    true => format!("{x}_{second}"),
+                    false => x.to_string(),
+                }),
                 _ => None,
             }
         }
@@ -136,6 +134,11 @@ pub(super) fn vector(width: usize, operands: &[(u64, usize)]) -> usize {
             |&(address, bytes): &(u64, usize)| address.is_multiple_of((vector * bytes) as u64);
         width.is_multiple_of(vector) && operands.iter().all(aligned)
     };
+    widest(fits)
+}
+
+/// The longest vector that there are kernels for and that fits.
+fn widest(fits: impl Fn(usize) -> bool) -> usize {
     [8, 4, 2]
         .into_iter()
         .find(|&vector| fits(vector))
@@ -145,11 +148,7 @@ pub(super) fn vector(width: usize, operands: &[(u64, usize)]) -> usize {
 /// The most elements that a lane takes at once of a row of one warp, so that there are some for all
 /// lanes.
 pub(super) fn vector_of_warp(width: usize) -> usize {
-    let each = width / WARP;
-    [8, 4, 2]
-        .into_iter()
-        .find(|&vector| vector <= each)
-        .unwrap_or(1)
+    widest(|vector| vector <= width / WARP)
 }
 
 /// Blocks in both dimensions.

@@ -307,10 +307,9 @@ impl HyenaOperator {
 
     /// About how much memory the kernels and spectra of one length need.
     fn kept_bytes(&self, length: usize) -> usize {
-        let both_sides = if self.config.bidirectional { 2 } else { 1 };
-        let taps = length.saturating_mul(both_sides);
-        let channel = prepared_bytes(&self.device, self.front.dtype(), length, taps);
-        self.config.filter.channels.saturating_mul(channel)
+        let (channels, dtype) = (self.config.filter.channels, self.front.dtype());
+        let bidirectional = self.config.bidirectional;
+        prepared_bytes(&self.device, dtype, channels, length, bidirectional)
     }
 }
 

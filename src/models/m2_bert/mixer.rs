@@ -260,14 +260,10 @@ impl MonarchMixer {
 
     /// About how much memory the taps and spectra of one length need.
     fn kept_bytes(&self, length: usize) -> usize {
-        let both_sides = if self.config.bidirectional { 2 } else { 1 };
-        let taps = length.saturating_mul(both_sides);
-        let channel = prepared_bytes(&self.device, self.front.dtype(), length, taps);
-        let filters = if self.residual.is_some() { 2 } else { 1 };
-        self.config
-            .d_model
-            .saturating_mul(channel)
-            .saturating_mul(filters)
+        let (width, dtype) = (self.config.d_model, self.front.dtype());
+        let channels = width.saturating_mul(if self.residual.is_some() { 2 } else { 1 });
+        let bidirectional = self.config.bidirectional;
+        prepared_bytes(&self.device, dtype, channels, length, bidirectional)
     }
 }
 
