@@ -1,6 +1,9 @@
 // Convolution of rows of P = A M samples, M = 2048, A = 16 B: one row on a cluster of C blocks, whose shared memory
 // together holds it. The transform is that of block_rows.cuh with larger A: n = X M + m, frequencies kX + A k'.
 //
+// Longer rows come in segments of P samples, one after the other (segments.cuh): the transforms of a row's segments stay
+// in device memory, as a rule in the L2, until its last one is done.
+//
 // Each block owns M / C columns m and A / C rows kX, and works on GROUPS rows of the call at a time, each on a group of
 // A / C warps that depends on no other group of its block.
 // 1. X pass: A-point DFTs of the columns, a warp 2048 samples. X = B X' + b: X' by one matrix product, which has the
@@ -28,6 +31,7 @@
 #pragma once
 #include "row_pass.cuh"
 #include "row_range.cuh"
+#include "segments.cuh"
 
 template <int A_, int C_, int GROUPS_> struct ClusterRows {
     static constexpr int A = A_, B = A / 16, C = C_, GROUPS = GROUPS_, R = 8, M = 256 * R, P = A * M, WARPS = A / C;
@@ -46,8 +50,9 @@ template <int A_, int C_, int GROUPS_> struct ClusterRows {
 };
 
 // One row's worth of work of a warp. As in block_rows.cuh, addresses are computed anew in each phase.
-template <typename K, typename Size, Mode MODE> struct ClusterRow {
+template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRow {
     typedef typename K::T T;
+    typedef RowSegment<T, SEGMENTED, Size::P> Line;
     typedef Group<Size::WARPS> Warps;
     static constexpr int B = Size::B, C = Size::C, R = Size::R, M = Size::M, A = Size::A, WARPS = Size::WARPS;
     static constexpr int PARTS = Size::PARTS, COLUMNS = Size::COLUMNS, UNIT_GROUPS = Size::UNIT_GROUPS;
@@ -123,10 +128,10 @@ template <typename K, typename Size, Mode MODE> struct ClusterRow {
         return p.stage + x / ROWS * Size::CHUNK + p.unit_group * Size::PIECE + x % ROWS * 128 + ((piece ^ (x / (2 * B) % 4 * 2)) << 4);
     }
     // Has this warp's share of them copied; zeros beyond the end of the row.
-    DEVICE void fetch(const Row<T> &row) const
+    DEVICE void fetch(const Line &row) const
     {
         const Place p = place();
-        const int first_x = p.lane / 8 + p.part * (A / PARTS), piece = p.lane % 8, length = row.c.length;
+        const int first_x = p.lane / 8 + p.part * (A / PARTS), piece = p.lane % 8, length = row.length();
         const int first = first_x * M + ((int)rank * UNIT_GROUPS + p.unit_group) * 64 + piece * 8;
         const T *u = row.u() + first, *in_gate = row.in_gate() + first;
 #pragma unroll
@@ -255,11 +260,11 @@ template <typename K, typename Size, Mode MODE> struct ClusterRow {
     }
 
     // Inverse of the X pass. The gates are asked for first, the next row's samples as soon as there is room.
-    template <typename Next> DEVICE float inverse_x_pass(const Row<T> &row, float factor, Word parity, const Next &fetch_next) const
+    template <typename Next> DEVICE float inverse_x_pass(const Line &row, float factor, Word parity, const Next &fetch_next) const
     {
         const Place p = place();
         // In memory order, in which eight lanes take a line of 128 bytes.
-        const int first = first_sample(p, p.lane >> 3, p.lane & 7), left = row.c.length - first;
+        const int first = first_sample(p, p.lane >> 3, p.lane & 7), left = row.length() - first;
         Word out[Q][2][COLUMNS / 2]; // [q][X' or X' + 1]: gates, then outputs
         if (K::GATED) {
             const T *out_gate = row.out_gate() + first;
@@ -347,21 +352,21 @@ template <typename K, typename Size, Mode MODE> struct ClusterRow {
         return watched;
     }
 
-    // Convolves a row that has been fetched, and tells what this warp saw of its range.
-    template <typename Next> DEVICE Word convolve(const Row<T> &row, float scale, Word parity, const Next &fetch_next) const
+    // Convolves a row, or the next segment of one, that has been fetched, and tells what this warp saw of its range.
+    // `kept`: the transforms of the row's segments.
+    template <typename Next> DEVICE Word convolve(const Line &row, float scale, uint4 *kept, Word parity, const Next &fetch_next) const
     {
         const Word magnitude = x_pass(scale);
         barrier_wait(forth(), parity);
         {
             const Place p = place();
-            const uint4 *spectrum = static_cast<const uint4 *>(row.c.spectrum) + (size_t)row.channel * (Size::P / 4) +
-                                    ((int)rank * WARPS + group.member) * (M / 4) + p.lane;
+            const int entries = ((int)rank * WARPS + group.member) * (M / 4) + p.lane;
             row_pass<R, IMAGINARY>(
-                p.lane, p.row_matrices, p.inner, p.twiddles, spectrum,
+                p.lane, p.row_matrices, p.inner, p.twiddles, row.template product<R>(entries, kept),
                 [&](int x_half, int y_half) { return row_pass_address(p, x_half, y_half); }, at_column);
             send_chunks(p, p.stage, p.received, back());
         }
-        float factor = row.c.unscale[row.channel];
+        float factor = row.row.c.unscale[row.row.channel];
         if (MODE == Mode::General)
             factor /= scale;
         return seen(inverse_x_pass(row, factor, parity, fetch_next), magnitude);
@@ -369,13 +374,18 @@ template <typename K, typename Size, Mode MODE> struct ClusterRow {
 };
 
 // A function of its own, so as not to take the registers of the common case.
-template <typename K, typename Size> __device__ __noinline__ void cluster_row_again(const Convolution &c, int batch, int channel, Word parity)
+template <typename K, typename Size, bool SEGMENTED>
+__device__ __noinline__ void cluster_row_again(const Convolution &c, int batch, int channel, int segments, uint4 *kept, Word parity)
 {
-    const ClusterRow<K, Size, Mode::General> warp;
-    const Row<typename K::T> row(c, batch, channel);
-    const float scale = warp.group.template scale_of<K>(row, c.length);
-    warp.fetch(row);
-    warp.convolve(row, scale, parity, [] {});
+    const ClusterRow<K, Size, Mode::General, SEGMENTED> warp;
+    RowSegment<typename K::T, SEGMENTED, Size::P> row(Row<typename K::T>(c, batch, channel), segments);
+    const float scale = warp.group.template scale_of<K>(row.row, c.length) * row.margin();
+#pragma unroll 1
+    do {
+        warp.fetch(row);
+        warp.convolve(row, scale, kept, parity, [] {});
+        parity ^= 1;
+    } while (row.next_segment());
 }
 
 // From [j][re, im] of X'; [kX][X' re, im, Y' re, im]; inner re, im; [k''] twiddles; factors of b forth and back.
@@ -401,12 +411,13 @@ template <typename Size> DEVICE void load_cluster_tables(const Convolution &c)
     copy(Size::FORTH_FACTORS + Size::BACK_FACTORS);
 }
 
-// `seen_of_rows`: zeros.
-template <typename K, typename Size, Mode MODE> DEVICE void cluster_rows(const Convolution &c, Word *seen_of_rows)
+// `seen_of_rows`: zeros; `kept`: room for the segments of a row but its last, for each row in flight.
+template <typename K, typename Size, Mode MODE, bool SEGMENTED>
+DEVICE void cluster_rows(const Convolution &c, Word *seen_of_rows, int segments, uint4 *kept)
 {
-    typedef Row<typename K::T> Line;
+    typedef typename K::T T;
     load_cluster_tables<Size>(c);
-    const ClusterRow<K, Size, MODE> warp;
+    const ClusterRow<K, Size, MODE, SEGMENTED> warp;
     warp.group.clear();
     if (threadIdx.x == 0) {
         *shared_at<volatile int>(Size::ZERO_AT) = 0;
@@ -421,20 +432,34 @@ template <typename K, typename Size, Mode MODE> DEVICE void cluster_rows(const C
     // Neighbouring clusters work on neighbouring rows, which share a spectrum.
     const unsigned total = (unsigned)c.batch * c.channels, clusters = gridDim.x / Size::C, step = clusters * Size::GROUPS;
     const unsigned first = warp.group.index * clusters + blockIdx.x / Size::C;
+    if (SEGMENTED)
+        kept += (size_t)first * (segments - 1) * (Size::P / 4);
     const auto line = [&](unsigned number) {
         const unsigned channel = number / c.batch;
-        return Line(c, number - channel * c.batch, channel);
+        return RowSegment<T, SEGMENTED, Size::P>(Row<T>(c, number - channel * c.batch, channel), segments);
     };
     Word parity = 0;
     if (first < total)
         warp.fetch(line(first));
 #pragma unroll 1
-    for (unsigned number = first; number < total; number += step, parity ^= 1) {
+    for (unsigned number = first; number < total; number += step) {
         const unsigned next = number + step;
-        const Word bits = warp.convolve(line(number), 1.f, parity, [&] {
-            if (next < total)
-                warp.fetch(line(next));
-        });
+        auto row = line(number);
+        Word bits = 0;
+        bool more = true;
+#pragma unroll 1
+        while (more) {
+            auto following = row;
+            more = following.next_segment();
+            bits |= warp.convolve(row, 1.f, kept, parity, [&] {
+                if (more)
+                    warp.fetch(following);
+                else if (next < total)
+                    warp.fetch(line(next));
+            });
+            row.next_segment();
+            parity ^= 1;
+        }
         if (warp.group.lane == 0)
             atomicOr(seen_of_rows + number, bits);
     }
@@ -443,9 +468,9 @@ template <typename K, typename Size, Mode MODE> DEVICE void cluster_rows(const C
     for (unsigned number = first; number < total; number += step) {
         const Word all = *static_cast<volatile Word *>(seen_of_rows + number);
         if ((all & OVERFLOW_SEEN) || !(all & LARGE_SEEN)) {
-            const Line row = line(number);
-            cluster_row_again<K, Size>(c, row.batch, row.channel, parity);
-            parity ^= 1;
+            const Row<T> row = line(number).row;
+            cluster_row_again<K, Size, SEGMENTED>(c, row.batch, row.channel, segments, kept, parity);
+            parity ^= SEGMENTED ? segments & 1 : 1;
         }
     }
     cluster_barrier();

@@ -49,19 +49,31 @@ template <int R, bool PRECISE> struct ColumnTransform {
     typedef ColumnTable<R, (R < 4 ? R : 4), true> Spectrum;
 
     // On words of two points.
-    static DEVICE void packed(const Twiddles &twiddles, const Spectrum &spectrum, Word (&re)[R], Word (&im)[R])
+    static DEVICE void forward(const Twiddles &twiddles, Word (&re)[R], Word (&im)[R])
     {
         for_each_column<R>(twiddles, [&](int j, Word a, Word b) {
             if (j > 0) // the factor of column 0 is 1
                 multiply_complex(re[j], im[j], a, b);
         });
         forward_butterfly<R>(re, im);
+    }
+    static DEVICE void multiply_by(const Spectrum &spectrum, Word (&re)[R], Word (&im)[R])
+    {
         for_each_column<R>(spectrum, [&](int j, Word a, Word b) { multiply_complex(re[j], im[j], a, b); });
+    }
+    static DEVICE void inverse(const Twiddles &twiddles, Word (&re)[R], Word (&im)[R])
+    {
         inverse_butterfly<R>(re, im);
         for_each_column<R>(twiddles, [&](int j, Word a, Word b) {
             if (j > 0)
                 multiply_conjugate(re[j], im[j], a, b);
         });
+    }
+    static DEVICE void packed(const Twiddles &twiddles, const Spectrum &spectrum, Word (&re)[R], Word (&im)[R])
+    {
+        forward(twiddles, re, im);
+        multiply_by(spectrum, re, im);
+        inverse(twiddles, re, im);
     }
 
     // In f32, the first points of all words and then the second ones.

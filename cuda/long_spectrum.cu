@@ -11,10 +11,11 @@ struct LongSpectrum {
     const fft::Complex *values; // of the group's first channel, divided by P
     unsigned *words;
     float *unscale;
-    double *sums; // of |value|^2, PARTS for each channel of the group
+    double *sums; // of |value|^2, PARTS for each spectrum of the channels of the group
     int full_outer, full_inner; // A1, A2
     int size;                   // P
     int rows, inner;            // F and the points of its columns between
+    int segments;               // spectra of a channel, which share a scale; their words lie one after the other
 };
 
 namespace {
@@ -61,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_sums(const _
     if (threadIdx.x == 0) {
         for (int i = 1; i < THREADS / 32; i++)
             sum += warps[i];
-        a.sums[blockIdx.y * PARTS + blockIdx.x] = sum;
+        a.sums[blockIdx.y * a.segments * PARTS + blockIdx.x] = sum;
     }
 }
 
@@ -69,10 +70,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) long_spectrum_sums(const _
 // finite. The same in all threads.
 FFT_INLINE float unscale_of(const LongSpectrum &a, int channel)
 {
-    const double *sums = a.sums + channel * PARTS + threadIdx.x % 32;
+    const int parts = a.segments * PARTS;
+    const double *sums = a.sums + channel * parts + threadIdx.x % 32;
     double sum = 0;
-#pragma unroll
-    for (int i = 0; i < PARTS; i += 32)
+    for (int i = 0; i < parts; i += 32)
         sum += sums[i];
 #pragma unroll
     for (int offset = 16; offset; offset >>= 1)
@@ -100,7 +101,7 @@ template <int R> FFT_INLINE void long_spectrum_words(const LongSpectrum &a)
     const __half2 imaginary = __floats2half2_rn(scaled(low.im), scaled(high.im));
     if (blockIdx.x == 0 && row == 0 && threadIdx.x == 0)
         a.unscale[channel] = unscale;
-    unsigned *words = a.words + ((long long)channel * a.rows + row) * (256 * R);
+    unsigned *words = a.words + ((long long)channel * a.segments * a.rows + row) * (256 * R);
     words[layout.real_word] = *reinterpret_cast<const unsigned *>(&real);
     words[layout.imaginary_word] = *reinterpret_cast<const unsigned *>(&imaginary);
 }

@@ -217,7 +217,7 @@ template <typename K, int R, Mode MODE> struct PairRow {
     DEVICE void transform(const Place &p, int row, const uint4 *spectrum) const
     {
         row_pass<R, IMAGINARY>(
-            p.lane, p.row_matrices + row * 4 * MATRIX, p.inner, p.twiddles, spectrum,
+            p.lane, p.row_matrices + row * 4 * MATRIX, p.inner, p.twiddles, SpectrumProduct<R>{spectrum},
             [&](int x_half, int y_half) { return row_pass_address(p, row, x_half, y_half); }, at_column);
     }
 

@@ -1,4 +1,5 @@
-// A row of 256 R points in shared memory on one warp: transform, product with the spectrum, and back, in place.
+// A row of 256 R points in shared memory on one warp: transform, what is done with its frequencies (the product with the
+// spectrum), and back, in place.
 //
 // m = (16 X' + Y') R + j, as in the second pass of block_rows.cuh; for each j an 8 x 8 matrix, rows X' (8 Y' side by
 // side), of each half of X' and of Y'. Four matrices a row, 8 x 8 blocks in shared memory: X' re, im, Y' re, im, with
@@ -56,11 +57,21 @@ DEVICE void complex_from_right(Result<false> (&re)[2], Result<false> (&im)[2], c
     }
 }
 
+// The product with a spectrum, of which this lane's entries begin at `entries`.
+template <int R> struct SpectrumProduct {
+    const uint4 *entries;
+    DEVICE void operator()(int q, Word (&re)[R], Word (&im)[R]) const
+    {
+        ColumnTransform<R, false>::multiply_by({entries + q * (R / 2) * 32}, re, im);
+    }
+};
+
 // `address_of(X' half, Y' half)` is that of this lane's row of a matrix of column 0, `at_column` goes from there to that of
 // column j, and IMAGINARY bytes further lies the matrix of imaginary parts. `matrices` and `inner`: this lane's row of them.
-template <int R, int IMAGINARY, typename Address, typename Column>
-DEVICE void row_pass(int lane, Word matrices, Word inner, const uint4 *twiddles, const uint4 *spectrum, const Address &address_of,
-                     const Column &at_column)
+// `multiply(q, re, im)` does the product of a quarter of the lane's frequencies, entries q R / 2 and on of its spectrum.
+template <int R, int IMAGINARY, typename Multiply, typename Address, typename AtColumn>
+DEVICE void row_pass(int lane, Word matrices, Word inner, const uint4 *twiddles, const Multiply &multiply, const Address &address_of,
+                     const AtColumn &at_column)
 {
     Word z_re[R][4], z_im[R][4];
     {
@@ -94,7 +105,11 @@ DEVICE void row_pass(int lane, Word matrices, Word inner, const uint4 *twiddles,
 #pragma unroll
         for (int j = 0; j < R; j++)
             re[j] = z_re[j][q], im[j] = z_im[j][q];
-        ColumnTransform<R, false>::apply(twiddles + q * (R / 2) * 32, spectrum + q * (R / 2) * 32, re, im);
+        typedef ColumnTransform<R, false> Column;
+        const typename Column::Twiddles factors = {twiddles + q * (R / 2) * 32};
+        Column::forward(factors, re, im);
+        multiply(q, re, im);
+        Column::inverse(factors, re, im);
 #pragma unroll
         for (int j = 0; j < R; j++)
             z_re[j][q] = re[j], z_im[j][q] = im[j];

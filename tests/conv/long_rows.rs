@@ -52,6 +52,8 @@ every_way! {
     length_40001, 40_001;
     length_65536, 65536;
     length_100000, 100_000;
+    length_131072, 131_072;
+    length_160008, 160_008;
     length_262144, 262_144;
     length_500001, 500_001;
     length_1048576, 1 << 20;
@@ -89,3 +91,21 @@ fn rows_are_independent(device: &Device) -> Result<()> {
     Ok(())
 }
 twin!(independence, super::rows_are_independent);
+
+/// Sums of many samples of one sign, the largest outputs that there are beside the inputs.
+fn constant_rows(device: &Device) -> Result<()> {
+    for length in [65536, 131_072] {
+        let conv = FlashFftConv::causal(length, device)?;
+        let k = Tensor::ones((1, length), DType::F32, device)?;
+        for dtype in [DType::BF16, DType::F32] {
+            let u = Tensor::ones((1, 1, length), dtype, device)?;
+            let y = conv.forward(&u, &k)?;
+            let want = Tensor::arange(1f64, length as f64 + 1., &Device::Cpu)?;
+            let bound = tolerance_of_rows(length, dtype, device);
+            let what = format!("L {length}, {dtype:?}");
+            tensor_within(&y, &want.reshape((1, 1, length))?, bound, &what);
+        }
+    }
+    Ok(())
+}
+twin!(constant, super::constant_rows);

@@ -1,5 +1,5 @@
-//! Launches for rows of bf16 that a cluster of blocks holds: one for all rows of a call. See
-//! `cuda/cluster_rows.cuh`.
+//! Launches for rows of bf16 that a cluster of blocks holds, or that come in segments of which it does:
+//! one for all rows of a call. See `cuda/cluster_rows.cuh` and `cuda/segments.cuh`.
 
 pub(crate) mod recipe;
 
@@ -9,10 +9,10 @@ use super::recipe::Form;
 use super::sequences::Inputs;
 use super::spectrum::HalfSpectrum;
 use super::tables::cluster_tables;
-use crate::cuda::device::{is_compiled, load_with_shared_memory, Limits};
-use candle_core::cuda_backend::cudarc::driver::sys::{CUfunction_attribute, CUresult};
+use crate::cuda::device::{is_compiled, load_with_shared_memory, uninitialized, Limits};
+use candle_core::cuda_backend::cudarc::driver::sys::CUresult;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaSlice, DevicePtr, LaunchConfig, PushKernelArg,
+    CudaFunction, CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
@@ -27,10 +27,12 @@ static TABLES: MadeOnce<(usize, Form), u32> = MadeOnce::new();
 
 /// How the rows of a call are convolved on clusters.
 pub(super) struct OnClusters {
-    recipe: ClusterRecipe,
+    pub(super) recipe: ClusterRecipe,
     kernel: CudaFunction,
-    /// That the device holds at a time.
+    /// That are launched.
     clusters: usize,
+    /// The transforms of the segments of the rows in flight.
+    kept: Option<CudaSlice<u32>>,
 }
 
 impl OnClusters {
@@ -46,30 +48,42 @@ impl OnClusters {
         else {
             return Ok(None);
         };
-        let function = recipe.function(inputs.gates.is_some(), inputs.u.length == recipe.size);
+        let whole = inputs.u.length == recipe.segments * recipe.size;
+        let function = recipe.function(inputs.gates.is_some(), whole);
         if !is_compiled(&Limits::of(device)?, MODULE, &function) {
             return Ok(None);
         }
         let kernel = load_with_shared_memory(device, MODULE, &function, recipe.shared_bytes)?;
-        let clusters = clusters_on(device, &recipe, &kernel, function)?;
-        Ok((clusters > 0).then_some(OnClusters {
+        let at_a_time = clusters_on(device, &recipe, &kernel, function)?;
+        if at_a_time == 0 {
+            return Ok(None);
+        }
+        let rows = inputs.u.batch.saturating_mul(inputs.u.channels);
+        let clusters = recipe.clusters(rows, at_a_time);
+        let kept = match recipe.kept_words(clusters) {
+            0 => None,
+            // SAFETY: the kernel reads what it has written.
+            words => Some(unsafe { uninitialized::<u32>(device, words, "the workspace")? }),
+        };
+        Ok(Some(OnClusters {
             recipe,
             kernel,
             clusters,
+            kept,
         }))
     }
 
     /// `y = out_gate ⊙ ((in_gate ⊙ u) ∗ k)` for contiguous `y`.
     pub(super) fn convolve<T: HalfSample>(
-        &self,
+        &mut self,
         device: &CudaDevice,
         inputs: &Inputs<'_, T>,
         spectrum: &HalfSpectrum,
         y: &mut CudaSlice<T>,
     ) -> Result<()> {
-        let recipe = &self.recipe;
+        let recipe = self.recipe;
         let tables = TABLES.on(device, (recipe.size, recipe.form), || {
-            cluster_tables(recipe)
+            cluster_tables(&recipe)
         })?;
         let stream = device.cuda_stream();
         inputs.for_each_launch(|part, offset| {
@@ -79,18 +93,26 @@ impl OnClusters {
             let (tables, _tables) = tables.device_ptr(&stream);
             // What the warps see of the range of each row.
             let mut seen_of_rows = device.alloc_zeros::<u32>(batch * channels)?;
+            let segments = recipe.segments as i32;
+            let kept = self.kept.as_mut().map(|kept| kept.device_ptr_mut(&stream));
+            let kept_address = kept.as_ref().map_or(0, |(address, _)| *address);
             part.with_addresses(&stream, y, offset, |rows| {
                 let arguments = rows.convolution(words, unscale, tables);
                 let config = LaunchConfig {
-                    grid_dim: (recipe.grid(batch * channels, self.clusters) as u32, 1, 1),
-                    ..launch_config(recipe)
+                    grid_dim: ((self.clusters * recipe.blocks) as u32, 1, 1),
+                    ..launch_config(&recipe)
                 };
                 let mut builder = stream.launch_builder(&self.kernel);
-                builder.arg(&arguments).arg(&mut seen_of_rows);
-                // SAFETY: the kernel takes this structure and a word for each row. The rows lie inside
-                // their slices (`Rows::new`), begin at multiples of 16 bytes, and those of `y` fill it;
-                // spectrum, scales and tables are those of the recipe. The guards keep all of them until
-                // the launch is queued, and order it among the streams that use them.
+                builder
+                    .arg(&arguments)
+                    .arg(&mut seen_of_rows)
+                    .arg(&segments)
+                    .arg(&kept_address);
+                // SAFETY: the kernel takes this structure, a word for each row, the number of segments and
+                // room for what they keep. The rows lie inside their slices (`Rows::new`), begin at
+                // multiples of 16 bytes, and those of `y` fill it; spectrum, scales and tables are those of
+                // the recipe. The guards keep all of them until the launch is queued, and order it among
+                // the streams that use them.
                 unsafe { builder.launch(config) }.w()?;
                 Ok(())
             })
@@ -121,14 +143,7 @@ fn clusters_on(
     if let Some(clusters) = known.get(&key) {
         return Ok(*clusters);
     }
-    let ask = || {
-        if recipe.is_beyond_portable() {
-            use CUfunction_attribute::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED as ALLOWED;
-            kernel.set_attribute(ALLOWED, 1)?;
-        }
-        kernel.occupancy_max_active_clusters(launch_config(recipe), &stream)
-    };
-    let clusters = match ask() {
+    let clusters = match kernel.occupancy_max_active_clusters(launch_config(recipe), &stream) {
         Ok(clusters) => clusters as usize,
         // The device has no clusters of so many blocks.
         Err(error)

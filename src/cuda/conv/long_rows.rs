@@ -222,7 +222,7 @@ impl<'a> Passes<'a> {
             let name = format!(
                 "long_block_rows_{}_{}_{arithmetic}",
                 recipe.middle,
-                recipe.last / 256
+                recipe.butterfly_points()
             );
             passes.push(pass(&name, Over::Blocks, block, recipe.columns)?);
         } else {

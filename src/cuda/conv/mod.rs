@@ -38,8 +38,8 @@ use std::sync::Arc;
 /// The spectra that a prepared kernel keeps on its device.
 #[derive(Default)]
 pub(crate) struct SpectrumCache {
-    /// By transform size and form.
-    half: Recent<(usize, Form), HalfSpectrum>,
+    /// By transform size and form, and how many of them a row takes.
+    half: Recent<(usize, Form, usize), HalfSpectrum>,
     /// By transform size.
     full: Recent<usize, FullSpectrum>,
 }
@@ -100,9 +100,12 @@ fn long_forward<T: HalfSample + CudaDType>(
     if inputs.u.count() > 0 {
         let recipe = recipe.for_window(&kernel.window(inputs.u.length));
         let shared_memory_bytes = Limits::of(device)?.shared_memory_bytes;
-        let on_clusters = ClusterRecipe::choose(&recipe, shared_memory_bytes);
-        if let Some(clusters) = OnClusters::new(device, on_clusters, inputs)? {
-            let spectrum = kernel.long_spectrum(device, &recipe)?;
+        let on_clusters = ClusterRecipe::choose(inputs.u.length, &recipe, shared_memory_bytes);
+        if let Some(mut clusters) = OnClusters::new(device, on_clusters, inputs)? {
+            let spectrum = match clusters.recipe.segments {
+                1 => kernel.long_spectrum(device, &recipe)?,
+                segments => kernel.segment_spectra(device, segments)?,
+            };
             clusters.convolve(device, inputs, &spectrum, &mut y)?;
             return Ok(CudaStorage::wrap_cuda_slice(y, device.clone()));
         }
@@ -249,33 +252,53 @@ impl Kernel<'_> {
 
     /// The spectra for transforms of f16.
     fn half_spectrum(&self, device: &CudaDevice, recipe: &HalfRecipe) -> Result<Arc<HalfSpectrum>> {
-        let compute = || {
+        self.kept_half(recipe.size, recipe.form, 1, || {
             // They serve rows of every length that the transform holds.
             let window = self.window(recipe.size);
             self.with_taps(|taps| spectrum::half(device, recipe, taps, &window))
-        };
-        match self {
-            Kernel::Taps(..) => compute().map(Arc::new),
-            Kernel::Prepared(kernel) => kernel
-                .device_cache
-                .half
-                .get((recipe.size, recipe.form), compute),
-        }
+        })
     }
 
     /// The spectra for transforms of f16 in several passes: of other sizes than those in one.
     fn long_spectrum(&self, device: &CudaDevice, recipe: &LongRecipe) -> Result<Arc<HalfSpectrum>> {
-        let compute = || {
+        self.kept_half(recipe.size, recipe.form, 1, || {
             let window = self.window(recipe.size);
             let full = long_full_recipe(recipe.size, Limits::of(device)?.shared_memory_bytes)?;
             self.with_taps(|taps| spectrum::long(device, recipe, &full, taps, &window))
-        };
+        })
+    }
+
+    /// The spectra of a causal kernel for rows of so many segments.
+    fn segment_spectra(&self, device: &CudaDevice, segments: usize) -> Result<Arc<HalfSpectrum>> {
+        let size = cluster_rows::recipe::SIZE;
+        self.kept_half(size, Form::RightAngle, segments, || {
+            let shared_memory_bytes = Limits::of(device)?.shared_memory_bytes;
+            let full = long_full_recipe(size, shared_memory_bytes)?;
+            let recipe =
+                LongRecipe::choose(size, shared_memory_bytes).ok_or_else(|| Error::OutOfRange {
+                    quantity: "samples of a segment",
+                    expected: "those of rows in several passes".to_string(),
+                    got: size.to_string(),
+                })?;
+            self.with_taps(|taps| spectrum::segments(device, &recipe, &full, taps, segments))
+        })
+    }
+
+    /// Spectra by the size and form of the transforms, and how many of them a row takes: computed anew
+    /// where they are not kept.
+    fn kept_half(
+        &self,
+        size: usize,
+        form: Form,
+        segments: usize,
+        compute: impl FnOnce() -> Result<HalfSpectrum>,
+    ) -> Result<Arc<HalfSpectrum>> {
         match self {
             Kernel::Taps(..) => compute().map(Arc::new),
-            Kernel::Prepared(kernel) => kernel
-                .device_cache
-                .half
-                .get((recipe.size, recipe.form), compute),
+            Kernel::Prepared(kernel) => {
+                let kept = &kernel.device_cache.half;
+                kept.get((size, form, segments), compute)
+            }
         }
     }
 

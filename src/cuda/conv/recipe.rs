@@ -151,7 +151,22 @@ const fn block(
 }
 
 /// Bytes of one entry of a table: four words for each of 32 lanes.
-const ENTRY: usize = 32 * 16;
+pub(super) const ENTRY: usize = 32 * 16;
+
+/// Entries of the tables of `cuda/block_rows.cuh`.
+pub(super) const fn block_entries(first_points: usize, butterfly_points: usize) -> usize {
+    4 * butterfly_points + 8 * first_points + 4 + 2 * butterfly_points
+}
+
+/// Shared memory of a block that works on so many of its rows at the same time.
+pub(super) fn block_shared_bytes(
+    first_points: usize,
+    butterfly_points: usize,
+    rows_in_flight: usize,
+) -> usize {
+    let size = 256 * first_points * butterfly_points;
+    block(size, first_points, butterfly_points, rows_in_flight).shared_bytes(rows_in_flight)
+}
 
 impl Size {
     /// Bytes of tables that a block keeps in shared memory.
@@ -160,7 +175,7 @@ impl Size {
             Family::TileRows => 0,
             Family::WarpRows => 14 + 2 * self.butterfly_points,
             Family::BlockRows | Family::PairRows => {
-                4 * self.butterfly_points + 8 * self.first_points + 4 + 2 * self.butterfly_points
+                block_entries(self.first_points, self.butterfly_points)
             }
         };
         entries * ENTRY

@@ -39,6 +39,8 @@ pub(super) struct Taps<'a> {
     slice: &'a CudaSlice<f32>,
     /// Of the first tap.
     offset: usize,
+    /// How many of a channel's taps come before that.
+    before: usize,
     pub(super) channels: usize,
     pub(super) count: usize,
     channel_stride: usize,
@@ -62,6 +64,7 @@ impl<'a> Taps<'a> {
         let taps = Taps {
             slice,
             offset: layout.start_offset(),
+            before: 0,
             channels,
             count,
             channel_stride,
@@ -71,6 +74,17 @@ impl<'a> Taps<'a> {
             return Ok(taps);
         }
         Err(outside())
+    }
+
+    /// Those from tap `first` on, of which there may be none.
+    fn from(&self, first: usize) -> Self {
+        let first = first.min(self.count);
+        Taps {
+            offset: self.offset + first,
+            before: self.before + first,
+            count: self.count - first,
+            ..*self
+        }
     }
 
     /// One past the last tap, if it can be counted.
@@ -147,18 +161,49 @@ struct LongSpectrum {
     size: i32,
     rows: i32,
     inner: i32,
+    segments: i32,
 }
 
 // SAFETY: a C structure of numbers, the same as the kernels' parameter.
 unsafe impl DeviceRepr for LongSpectrum {}
 
-/// The same for rows in several passes: from the spectra in f32 of a few channels at a time.
+/// The same for rows in several passes.
 pub(super) fn long(
     device: &CudaDevice,
     recipe: &LongRecipe,
     full: &LongFullRecipe,
     taps: &Taps<'_>,
     window: &LagWindow,
+) -> Result<HalfSpectrum> {
+    let window = lags_of(recipe.form, recipe.size, taps, window);
+    from_f32(device, recipe, full, &[(*taps, window)])
+}
+
+/// The spectra of a causal kernel for rows of so many segments, as long as the transform: one for each
+/// distance of two of them, with one scale for all.
+pub(super) fn segments(
+    device: &CudaDevice,
+    recipe: &LongRecipe,
+    full: &LongFullRecipe,
+    taps: &Taps<'_>,
+    segments: usize,
+) -> Result<HalfSpectrum> {
+    let spectra: Vec<_> = (0..segments)
+        .map(|distance| {
+            let lag = distance * recipe.size;
+            let taps = taps.from(lag);
+            (taps, lags_of_segment(lag, recipe.size, &taps))
+        })
+        .collect();
+    from_f32(device, recipe, full, &spectra)
+}
+
+/// Spectra of every channel, one after the other, from those in f32 of a few channels at a time.
+fn from_f32(
+    device: &CudaDevice,
+    recipe: &LongRecipe,
+    full: &LongFullRecipe,
+    spectra: &[(Taps<'_>, LagWindow)],
 ) -> Result<HalfSpectrum> {
     if full.size != recipe.size {
         return Err(Error::OutOfRange {
@@ -168,17 +213,18 @@ pub(super) fn long(
         }
         .into());
     }
-    let window = lags_of(recipe.form, recipe.size, taps, window);
-    let channels = taps.channels;
-    let in_group = full.rows_in_group().min(channels);
+    let (segments, parts) = (spectra.len(), LONG_PARTS as usize);
+    let channels = spectra.first().map_or(0, |(taps, _)| taps.channels);
+    let in_group = (full.rows_in_group() / segments.max(1)).clamp(1, channels.max(1));
+    let (all_words, group_values) = (segments * recipe.size, 2 * in_group * full.size);
     // SAFETY: the kernels write every word and every scale before anything reads them, and the
     // values of a group before they make words of them.
     let (mut words, mut unscale, mut values, mut sums) = unsafe {
         (
-            uninitialized::<u32>(device, channels.saturating_mul(recipe.size), SPECTRA)?,
+            uninitialized::<u32>(device, channels.saturating_mul(all_words), SPECTRA)?,
             uninitialized::<f32>(device, channels, SPECTRA)?,
-            uninitialized::<f32>(device, 2 * in_group * full.size, SPECTRA)?,
-            uninitialized::<f64>(device, in_group * LONG_PARTS as usize, SPECTRA)?,
+            uninitialized::<f32>(device, segments * group_values, SPECTRA)?,
+            uninitialized::<f64>(device, in_group * segments * parts, SPECTRA)?,
         )
     };
     let stream = device.cuda_stream();
@@ -187,22 +233,25 @@ pub(super) fn long(
         let (unscale, _unscale) = unscale.device_ptr_mut(&stream);
         let (values, _values) = values.device_ptr_mut(&stream);
         let (sums, _sums) = sums.device_ptr_mut(&stream);
-        for first in (0..channels).step_by(in_group.max(1)) {
+        for first in (0..channels).step_by(in_group) {
             let count = in_group.min(channels - first);
-            let group = (first, count);
-            transform_taps(device, full, taps, &window, recipe.form, group, values)?;
-            let arguments = LongSpectrum {
-                values,
-                words: words + (first * recipe.size * size_of::<u32>()) as u64,
+            let values_of =
+                |segment: usize| values + (segment * group_values * size_of::<f32>()) as u64;
+            // Of one of the spectra of each channel.
+            let arguments = |segment: usize, part_of_sums: usize| LongSpectrum {
+                values: values_of(segment),
+                words: words
+                    + ((first * segments + segment) * recipe.size * size_of::<u32>()) as u64,
                 unscale: unscale + (first * size_of::<f32>()) as u64,
-                sums,
+                sums: sums + (part_of_sums * size_of::<f64>()) as u64,
                 full_outer: full.outer as i32,
                 full_inner: full.inner as i32,
                 size: recipe.size as i32,
                 rows: recipe.first_points() as i32,
                 inner: recipe.middle as i32,
+                segments: segments as i32,
             };
-            let launch = |function: &str, grid_dim| -> Result<()> {
+            let launch = |function: &str, arguments: LongSpectrum, grid_dim| -> Result<()> {
                 let kernel = load_with_shared_memory(device, "long_spectrum", function, 0)?;
                 let mut builder = stream.launch_builder(&kernel);
                 builder.arg(&arguments);
@@ -216,11 +265,22 @@ pub(super) fn long(
                 unsafe { builder.launch(config) }.w()?;
                 Ok(())
             };
-            launch("long_spectrum_sums", (LONG_PARTS, count as u32, 1))?;
+            for (segment, (taps, window)) in spectra.iter().enumerate() {
+                let to = values_of(segment);
+                transform_taps(device, full, taps, window, recipe.form, (first, count), to)?;
+                let arguments = arguments(segment, segment * parts);
+                launch(
+                    "long_spectrum_sums",
+                    arguments,
+                    (LONG_PARTS, count as u32, 1),
+                )?;
+            }
             let blocks = recipe.last as u32 / 2 / LONG_THREADS;
-            let rows = recipe.first_points() as u32;
-            let words = format!("long_spectrum_words_{}", recipe.last / 256);
-            launch(&words, (blocks, rows, count as u32))?;
+            let grid = (blocks, recipe.first_points() as u32, count as u32);
+            let words = format!("long_spectrum_words_{}", recipe.butterfly_points());
+            for segment in 0..segments {
+                launch(&words, arguments(segment, 0), grid)?;
+            }
         }
     }
     Ok(HalfSpectrum { words, unscale })
@@ -240,6 +300,22 @@ fn lags_of(form: Form, size: usize, taps: &Taps<'_>, window: &LagWindow) -> LagW
             backward: 1..1,
             ..*window
         },
+    }
+}
+
+/// The lags around `lag`, from which on the taps are, at which those of a segment of `size` samples act on
+/// a segment so far behind it.
+fn lags_of_segment(lag: usize, size: usize, taps: &Taps<'_>) -> LagWindow {
+    let all = taps.before + taps.count;
+    let first = (lag + 1).saturating_sub(all).max(1);
+    let backward = match lag > 0 && first < size {
+        true => first..size,
+        false => 1..1,
+    };
+    LagWindow {
+        forward: taps.count.min(size),
+        backward,
+        period: lag - taps.before.min(lag),
     }
 }
 
@@ -280,7 +356,7 @@ pub(super) fn tap_arguments<'a>(
     window: &LagWindow,
     form: Form,
 ) -> Result<(TapArguments, SyncOnDrop<'a>)> {
-    if needed_taps(window).is_none_or(|needed| needed > taps.count) {
+    if needed_taps(window, taps.before).is_none_or(|needed| needed > taps.count) {
         return Err(Error::OutOfRange {
             quantity: "taps",
             expected: format!("enough for {window:?}"),
@@ -302,14 +378,15 @@ pub(super) fn tap_arguments<'a>(
     Ok((arguments, guard))
 }
 
-/// How many taps the lags of a window reach; none if they reach below the first.
-fn needed_taps(window: &LagWindow) -> Option<usize> {
+/// How many taps the lags of a window reach; none if they reach more than `before` taps before the first.
+fn needed_taps(window: &LagWindow, before: usize) -> Option<usize> {
     if window.backward.is_empty() {
         return Some(window.forward);
     }
-    let first = (window.period + 1).checked_sub(window.backward.end)?;
-    let last = window.period.checked_sub(window.backward.start)?;
-    (first <= last).then_some(window.forward.max(last + 1))
+    let period = window.period + before;
+    let first = (period + 1).checked_sub(window.backward.end)?;
+    let last = period.checked_sub(window.backward.start)?;
+    (first <= last).then_some(window.forward.max((last + 1).saturating_sub(before)))
 }
 
 /// A block of at least two warps; 16 points a thread, `first_points` groups a channel.
@@ -355,10 +432,14 @@ mod tests {
             backward,
             period,
         };
-        assert_eq!(needed_taps(&window(5, 1..1, 0)), Some(5));
-        assert_eq!(needed_taps(&window(5, 1..5, 8)), Some(8));
-        assert_eq!(needed_taps(&window(5, 4..5, 8)), Some(5));
-        assert_eq!(needed_taps(&window(5, 1..10, 8)), None);
+        assert_eq!(needed_taps(&window(5, 1..1, 0), 0), Some(5));
+        assert_eq!(needed_taps(&window(5, 1..5, 8), 0), Some(8));
+        assert_eq!(needed_taps(&window(5, 4..5, 8), 0), Some(5));
+        assert_eq!(needed_taps(&window(5, 1..10, 8), 0), None);
+        // Taps before the first one.
+        assert_eq!(needed_taps(&window(5, 1..9, 0), 8), Some(5));
+        assert_eq!(needed_taps(&window(0, 3..9, 0), 8), Some(0));
+        assert_eq!(needed_taps(&window(5, 1..10, 0), 8), None);
     }
 
     #[test]

@@ -2,14 +2,17 @@
 //! limits by a pure function.
 
 use super::super::long_rows::recipe::{LongRecipe, LAST_POINTS};
-use super::super::recipe::Form;
+use super::super::recipe::{Form, ENTRY};
 
-/// The transform of `size = first_points · 2048` complex points, and the clusters that do it.
+/// Rows of `segments` segments of `size = first_points · 2048` complex points, and the clusters that do
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ClusterRecipe {
     pub(crate) form: Form,
-    /// The longest row: the number P of complex points of the transform.
+    /// The longest segment: the number P of complex points of the transform.
     pub(crate) size: usize,
+    /// A row of more than one has its transform in as many parts, see `cuda/segments.cuh`.
+    pub(crate) segments: usize,
     /// Points of the first pass: rows of 2048 points.
     pub(crate) first_points: usize,
     /// Blocks of a cluster.
@@ -20,35 +23,48 @@ pub(crate) struct ClusterRecipe {
     pub(crate) shared_bytes: usize,
 }
 
-/// Size, blocks of a cluster, and rows that it holds at a time, as `cuda/cluster_rows.cu` has them.
-const SIZES: [(usize, usize, usize); 2] = [(65536, 8, 3), (131_072, 16, 3)];
+/// Complex points of a transform, blocks of a cluster, and rows that it holds at a time, as
+/// `cuda/cluster_rows.cu` has them. Every device with clusters has some of 8 blocks.
+pub(crate) const SIZE: usize = 65536;
+const BLOCKS: usize = 8;
+const ROWS_IN_FLIGHT: usize = 3;
 
-/// The largest cluster that every device with clusters has.
-const PORTABLE_BLOCKS: usize = 8;
-
-/// Bytes of one entry of a table: four words for each of 32 lanes.
-const ENTRY: usize = 32 * 16;
+/// The most segments that are faster than passes over rows of so many samples.
+const MOST_SEGMENTS: [(usize, usize); 3] = [(131_072, 2), (262_144, 4), (524_288, 6)];
 
 impl ClusterRecipe {
-    /// The recipe for the rows that `recipe` takes in several passes, on a device whose blocks have
-    /// `shared_memory_bytes`; none where there are no such clusters.
-    pub(crate) fn choose(recipe: &LongRecipe, shared_memory_bytes: usize) -> Option<Self> {
-        let (size, blocks, rows_in_flight) = SIZES
+    /// The recipe for rows of `length` samples, which `recipe` takes in several passes, on a device whose
+    /// blocks have `shared_memory_bytes`; none where there are no such clusters, or where passes are
+    /// faster.
+    pub(crate) fn choose(
+        length: usize,
+        recipe: &LongRecipe,
+        shared_memory_bytes: usize,
+    ) -> Option<Self> {
+        let segments = length.div_ceil(SIZE).max(1);
+        let most = MOST_SEGMENTS
             .into_iter()
-            .find(|(size, ..)| *size == recipe.size && !recipe.precise)?;
-        let first_points = size / LAST_POINTS;
-        let (warps, factors) = (first_points / blocks, first_points / 16 - 1);
+            .find_map(|(size, most)| (size == recipe.size).then_some(most));
+        let is_one = recipe.size == SIZE && !recipe.precise;
+        // Those of a kernel that acts ahead need the segments behind them.
+        let are_few = recipe.is_causal && segments > 1 && most.is_some_and(|most| segments <= most);
+        if !(is_one || are_few) {
+            return None;
+        }
+        let first_points = SIZE / LAST_POINTS;
+        let (warps, factors) = (first_points / BLOCKS, first_points / 16 - 1);
         // Matrices of the columns and of the block's rows, inner twiddles, twiddles, factors.
         let tables = (2 * 8 + 4 * warps + 2 + 16) * ENTRY + factors * 8 * (16 + 8);
         // Two regions, two barriers and two flags for each row; what keeps addresses from being kept.
-        let rows = rows_in_flight * (2 * 4 * LAST_POINTS * warps + 16 + 8) + 16;
+        let rows = ROWS_IN_FLIGHT * (2 * 4 * LAST_POINTS * warps + 16 + 8) + 16;
         let shared_bytes = tables + rows;
         (shared_bytes <= shared_memory_bytes).then_some(ClusterRecipe {
             form: recipe.form,
-            size,
+            size: SIZE,
+            segments,
             first_points,
-            blocks,
-            rows_in_flight,
+            blocks: BLOCKS,
+            rows_in_flight: ROWS_IN_FLIGHT,
             shared_bytes,
         })
     }
@@ -57,21 +73,25 @@ impl ClusterRecipe {
         32 * self.first_points / self.blocks * self.rows_in_flight
     }
 
-    /// Whether the driver must be asked for clusters of so many blocks.
-    pub(crate) fn is_beyond_portable(&self) -> bool {
-        self.blocks > PORTABLE_BLOCKS
+    /// Clusters to launch for `rows` rows on a device that holds so many at a time.
+    pub(crate) fn clusters(&self, rows: usize, at_a_time: usize) -> usize {
+        rows.min(at_a_time)
     }
 
-    /// Blocks to launch for `rows` rows on a device that holds so many clusters at a time.
-    pub(crate) fn grid(&self, rows: usize, clusters: usize) -> usize {
-        self.blocks * rows.min(clusters)
+    /// Words that so many clusters keep of the segments of their rows.
+    pub(crate) fn kept_words(&self, clusters: usize) -> usize {
+        clusters * self.rows_in_flight * (self.segments - 1) * self.size
     }
 
     /// The kernel for gates, and rows that are whole (as `Mode` in `cuda/samples.cuh`) or not.
     pub(crate) fn function(&self, gated: bool, whole: bool) -> String {
         format!(
-            "cluster_rows_p{}_bf16_{}_{}",
-            self.size,
+            "cluster_{}_bf16_{}_{}",
+            if self.segments > 1 {
+                "segments"
+            } else {
+                "rows"
+            },
             if gated { "gated" } else { "plain" },
             if whole { "whole" } else { "general" },
         )
@@ -81,59 +101,79 @@ impl ClusterRecipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conv::{LagWindow, Semantics};
+
+    fn long(semantics: Semantics, length: usize, kilobytes: usize) -> LongRecipe {
+        let window = LagWindow::new(semantics, length, length);
+        LongRecipe::choose(length, kilobytes << 10)
+            .unwrap()
+            .for_window(&window)
+    }
 
     fn choose(length: usize, kilobytes: usize) -> Option<ClusterRecipe> {
-        ClusterRecipe::choose(
-            &LongRecipe::choose(length, kilobytes << 10)?,
-            kilobytes << 10,
-        )
+        let semantics = Semantics::Causal { max_length: length };
+        let long = long(semantics, length, kilobytes);
+        ClusterRecipe::choose(length, &long, kilobytes << 10)
     }
 
     #[test]
-    fn clusters_hold_rows_of_two_sizes() {
-        for (length, size, blocks) in [
-            (40000, 65536, 8),
-            (65536, 65536, 8),
-            (65537, 131_072, 16),
-            (131_072, 131_072, 16),
+    fn clusters_hold_rows_of_few_segments() {
+        for (length, segments) in [
+            (40_000, 1),
+            (65_536, 1),
+            (65_537, 2),
+            (131_072, 2),
+            (160_008, 3),
+            (262_144, 4),
+            (300_000, 5),
         ] {
             let recipe = choose(length, 227).unwrap();
-            assert_eq!((recipe.size, recipe.blocks), (size, blocks), "{length}");
+            assert_eq!(recipe.segments, segments, "{length}");
             assert_eq!(recipe.threads(), 384);
             assert!(recipe.shared_bytes <= 227 << 10);
-            assert_eq!(recipe.is_beyond_portable(), blocks == 16);
         }
-        assert_eq!(choose(131_073, 227), None);
+        assert_eq!(choose(524_288, 227), None);
+        assert_eq!(choose(1 << 20, 227), None);
     }
 
     #[test]
     fn smaller_cards_take_passes() {
         assert_eq!(choose(65536, 163), None);
-        assert_eq!(choose(65536, 99), None);
+        assert_eq!(choose(131_072, 99), None);
     }
 
     #[test]
     fn kernels_at_lags_of_both_signs_take_passes() {
-        let recipe = LongRecipe {
-            precise: true,
-            ..LongRecipe::choose(65536, 227 << 10).unwrap()
-        };
-        assert_eq!(ClusterRecipe::choose(&recipe, 227 << 10), None);
+        for (length, fft_size, segments) in [
+            (65536, 65536, Some(1)), // as a cyclic transform
+            (65536, 80000, None),
+            (131_072, 131_072, None),
+            (131_072, 140_000, None),
+        ] {
+            let recipe = long(Semantics::Circular { fft_size }, length, 227);
+            let clusters = ClusterRecipe::choose(length, &recipe, 227 << 10);
+            assert_eq!(clusters.map(|clusters| clusters.segments), segments);
+        }
     }
 
     #[test]
     fn few_rows_take_few_clusters() {
-        let recipe = choose(65536, 227).unwrap();
-        assert_eq!(recipe.grid(2, 15), 16);
-        assert_eq!(recipe.grid(1000, 15), 120);
+        let recipe = choose(131_072, 227).unwrap();
+        assert_eq!(recipe.clusters(2, 15), 2);
+        assert_eq!(recipe.clusters(1000, 15), 15);
+        // What is kept is bounded.
+        for length in (1..=6).map(|segments| segments * SIZE) {
+            let recipe = choose(length, 227).unwrap();
+            assert!(4 * recipe.kept_words(15) <= 64 << 20, "{length}");
+        }
     }
 
     #[cfg(feature = "cuda")]
     #[test]
     fn every_kernel_is_compiled() {
         use crate::cuda::ptx::{choose as compiled, PTX};
-        for (size, ..) in SIZES {
-            let recipe = choose(size, 227).unwrap();
+        for length in [SIZE, 2 * SIZE] {
+            let recipe = choose(length, 227).unwrap();
             for (gated, whole) in [(false, false), (false, true), (true, false), (true, true)] {
                 let name = recipe.function(gated, whole);
                 compiled(PTX, "cluster_rows", &name, 1000).unwrap();

@@ -1,7 +1,7 @@
 //! How rows of f16 and bf16 beyond what a multiprocessor holds are cut into passes: pure data,
 //! chosen from the device's limits by a pure function.
 
-use super::super::recipe::Form;
+use super::super::recipe::{block_entries, block_shared_bytes, Form, ENTRY};
 use crate::conv::LagWindow;
 use std::ops::RangeInclusive;
 
@@ -19,8 +19,6 @@ const WORKSPACE: usize = 96 << 20;
 const TILE: usize = 64;
 pub(crate) const COLUMN_THREADS: usize = 256;
 pub(crate) const ROW_THREADS: usize = 128;
-/// Bytes of one entry of a table: four words for each of 32 lanes.
-const ENTRY: usize = 32 * 16;
 /// Points of the first pass.
 const COLUMNS: RangeInclusive<usize> = 32..=256;
 /// From this size on rows that the columns leave stay on the chip, which the shorter ones do not gain
@@ -39,6 +37,8 @@ pub(crate) struct LongRecipe {
     pub(crate) form: Form,
     /// Whether sums and butterflies are in f32 for bf16 too, as in `HalfRecipe`.
     pub(crate) precise: bool,
+    /// Whether the kernel acts at lags from 0 on alone.
+    pub(crate) is_causal: bool,
     /// The longest row: the number P of complex points of the transform.
     pub(crate) size: usize,
     /// Points of the first pass: 32, 64, 128 or 256.
@@ -63,20 +63,19 @@ impl LongRecipe {
         let with = |middle, last| LongRecipe {
             form: Form::RightAngle,
             precise: false,
+            is_causal: true,
             size,
             columns: size / middle / last,
             middle,
             last,
             rows_on_chip: 0,
         };
-        let mut on_chip = ON_CHIP
+        // The first of few columns, or else the first of all.
+        let on_chip = ON_CHIP
             .into_iter()
+            .filter(|_| size >= SHORTEST_ON_CHIP)
             .filter_map(|(middle, last)| with(middle, last).on_chip(shared_memory_bytes))
-            .filter(|_| size >= SHORTEST_ON_CHIP);
-        let on_chip = on_chip
-            .clone()
-            .find(|recipe| recipe.columns <= MOST_COLUMNS_BEFORE)
-            .or_else(|| on_chip.next());
+            .min_by_key(|recipe| recipe.columns > MOST_COLUMNS_BEFORE);
         let direct = with(1, LAST_POINTS);
         let recipe = on_chip.unwrap_or(match COLUMNS.contains(&direct.columns) {
             true => direct,
@@ -90,6 +89,9 @@ impl LongRecipe {
 
     /// The same with rows on the chip, as many as have room there.
     fn on_chip(self, shared_memory_bytes: usize) -> Option<Self> {
+        if !COLUMNS.contains(&self.columns) {
+            return None;
+        }
         let most = BLOCK_THREADS / self.row_threads();
         (1..=most)
             .rev()
@@ -97,15 +99,17 @@ impl LongRecipe {
                 rows_on_chip,
                 ..self
             })
-            .find(|recipe| {
-                COLUMNS.contains(&recipe.columns)
-                    && recipe.block_shared_bytes() <= shared_memory_bytes
-            })
+            .find(|recipe| recipe.block_shared_bytes() <= shared_memory_bytes)
+    }
+
+    /// Points of the register butterfly of a row that a warp takes whole.
+    pub(crate) fn butterfly_points(&self) -> usize {
+        self.last / 256
     }
 
     /// Of a row on the chip.
     fn row_threads(&self) -> usize {
-        4 * self.middle * (self.last / 256)
+        4 * self.middle * self.butterfly_points()
     }
 
     /// Threads of a block that keeps rows on the chip.
@@ -113,15 +117,9 @@ impl LongRecipe {
         self.rows_on_chip * self.row_threads()
     }
 
-    /// Entries of its tables, as `cuda/block_rows.cuh` has them.
-    fn block_entries(&self) -> usize {
-        let butterfly = self.last / 256;
-        butterfly * 4 + self.middle * 8 + 4 + 2 * butterfly
-    }
-
-    /// Its shared memory: tables, rows, and a few flags.
+    /// Its shared memory: that of rows of as many samples.
     pub(crate) fn block_shared_bytes(&self) -> usize {
-        self.block_entries() * ENTRY + self.rows_on_chip * (4 * self.row_points() + 8) + 16
+        block_shared_bytes(self.middle, self.butterfly_points(), self.rows_on_chip)
     }
 
     /// The same for kernels with these lags, as `HalfRecipe::for_window`.
@@ -135,6 +133,7 @@ impl LongRecipe {
                 Form::RightAngle
             },
             precise: wraps && !cyclic,
+            is_causal: !wraps,
             ..self
         }
     }
@@ -159,7 +158,7 @@ impl LongRecipe {
         let butterfly = self.columns / 16;
         let block = match self.rows_on_chip {
             0 => 0,
-            _ => self.block_entries(),
+            _ => block_entries(self.middle, self.butterfly_points()),
         };
         [2 * butterfly, 2 * butterfly, 2, 2, 28, block]
     }
