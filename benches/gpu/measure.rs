@@ -4,6 +4,7 @@ use anyhow::{anyhow, bail, Result};
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::cudarc::driver::{sys, CudaEvent, CudaStream};
 use candle_core::{CudaDevice, DType, Device, Storage, Tensor};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub struct Gpu {
     cuda: CudaDevice,
     stream: Arc<CudaStream>,
     cache_bytes: usize,
+    /// candle uploads shapes and strides for some operations. A graph would copy them again each time
+    /// it runs, from memory that is freed by then: so each is uploaded once, and kept.
+    _uploads: Box<dyn Any>,
 }
 
 /// How long one call takes.
@@ -54,6 +58,7 @@ impl Gpu {
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
         let cache_bytes = stream.context().attribute(attribute)?;
         let gpu = Gpu {
+            _uploads: Box::new(cuda.enable_cuda_graph_htod_cache()),
             device,
             cuda,
             stream,
