@@ -29,8 +29,7 @@ struct Correlation {
     void *y; // contiguous
     Parameter weight, bias;
     int batch, channels, input_length, output_length, taps, left;
-    int silu;          // whether y = z * sigmoid(z) of the sum z is wanted
-    int piece_length;  // frames that one thread makes
+    int silu; // whether y = z * sigmoid(z) of the sum z is wanted
 };
 
 // The gradients of a correlation of the same names, for 0 <= left < taps.
@@ -41,7 +40,6 @@ struct Gradient {
     Parameter weight, bias;
     int batch, channels, input_length, output_length, taps, left;
     int vectors_a_row; // of dx, where it is cut into vectors
-    int piece_length;  // frames of dx that one thread makes
 };
 
 // Kernels are for exactly K taps or, where K = MANY_TAPS, for at most so many.
@@ -273,4 +271,26 @@ template <class T> __device__ inline float sigmoid(float z)
 template <class T> __device__ inline float silu(float z)
 {
     return z * sigmoid<T>(z);
+}
+
+// The derivative of z * sigmoid(z).
+template <class T> __device__ inline float silu_slope(float z)
+{
+    const float s = sigmoid<T>(z);
+    return fmaf(s * (1.0f - s), z, s);
+}
+
+// Starts a copy of 16 bytes to shared memory, or of zeros.
+__device__ inline void start_copy(uint4 *to, const void *from, bool zeros)
+{
+    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(zeros ? 0 : 16) : "memory");
+}
+
+__device__ inline void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for all groups of copies but the last COUNT.
+template <int COUNT> __device__ inline void wait_for_copies()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory");
 }

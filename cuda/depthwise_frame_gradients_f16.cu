@@ -1,3 +1,3 @@
 #include "depthwise_kernels.cuh"
 
-DEPTHWISE_FRAME_GRADIENTS(__half, f16)
+DEPTHWISE_FRAME_GRADIENTS(__half, f16, 4)

@@ -1,3 +1,3 @@
 #include "depthwise_kernels.cuh"
 
-DEPTHWISE_FRAME_GRADIENTS(float, f32)
+DEPTHWISE_FRAME_GRADIENTS(float, f32, 2)

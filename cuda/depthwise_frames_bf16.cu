@@ -1,3 +1,3 @@
 #include "depthwise_kernels.cuh"
 
-DEPTHWISE_FRAMES(__nv_bfloat16, bf16)
+DEPTHWISE_FRAMES(__nv_bfloat16, bf16, 4)

@@ -1,3 +1,3 @@
 #include "depthwise_kernels.cuh"
 
-DEPTHWISE_FRAMES(__half, f16)
+DEPTHWISE_FRAMES(__half, f16, 4)

@@ -1,3 +1,3 @@
 #include "depthwise_kernels.cuh"
 
-DEPTHWISE_FRAMES(float, f32)
+DEPTHWISE_FRAMES(float, f32, 2)

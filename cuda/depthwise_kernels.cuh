@@ -1,11 +1,13 @@
 // The kernels of the short convolution for one element type, by name, as
-// `src/cuda/depthwise/recipe.rs` makes it: taps (16: 9 to 16 of them), padding where it is known,
+// `src/cuda/depthwise/recipe/` makes it: taps (16: 9 to 16 of them), padding where it is known,
 // channels of a thread, activation. One file for each family, so that a GPU's driver compiles no
 // more than is used.
 #pragma once
 
-#include "depthwise_gradients.cuh"
+#include "depthwise_frame_gradients.cuh"
+#include "depthwise_frames.cuh"
 #include "depthwise_long.cuh"
+#include "depthwise_row_gradients.cuh"
 #include "depthwise_toeplitz.cuh"
 
 // Channels-first, forward.
@@ -42,29 +44,35 @@
     DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 5)                                                       \
     DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 7)
 
-// Channels-last, forward.
+// Channels-last, forward. BLOCKS: how many a multiprocessor has at least.
 
-#define DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS)                                     \
-    extern "C" __global__ void __launch_bounds__(256)                                           \
+#define DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, BLOCKS)                             \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS *TILE_LINES, BLOCKS)              \
         depthwise_frames_##TAPS##_by_##CHANNELS##_##NAME(const __grid_constant__ Correlation c) \
     {                                                                                           \
         correlate_frames<TYPE, TAPS, CHANNELS>(c);                                              \
     }
 
-#define DEPTHWISE_FRAMES_TAPS(TYPE, NAME, TAPS, CHANNELS)                                       \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, 1)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS)
-
-#define DEPTHWISE_FRAMES(TYPE, NAME)                                                            \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 1, 4)                                                     \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 2, 4)                                                     \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 3, 4)                                                     \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 4, 4)                                                     \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 5, 2)                                                     \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 6, 2)                                                     \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 7, 2)                                                     \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 8, 2)                                                     \
-    DEPTHWISE_FRAMES_TAPS(TYPE, NAME, 16, 2)
+// CHANNELS: those of a thread, 8 bytes.
+#define DEPTHWISE_FRAMES(TYPE, NAME, CHANNELS)                                                  \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 1, 1, 4)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 2, 1, 4)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 3, 1, 4)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 4, 1, 4)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 5, 1, 4)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 6, 1, 4)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 7, 1, 4)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 8, 1, 4)                                                \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 16, 1, 3)                                               \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 1, CHANNELS, 4)                                         \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 2, CHANNELS, 4)                                         \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 3, CHANNELS, 4)                                         \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 4, CHANNELS, 4)                                         \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 5, CHANNELS, 3)                                         \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 6, CHANNELS, 3)                                         \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 7, CHANNELS, 3)                                         \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 8, CHANNELS, 2)                                         \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 16, 2, 2)
 
 // Channels-first, gradients.
 
@@ -104,33 +112,30 @@
 
 // Channels-last, gradients.
 
-#define DEPTHWISE_FRAME_GRADIENTS_KERNELS(TYPE, NAME, TAPS, CHANNELS)                           \
-    extern "C" __global__ void __launch_bounds__(256)                                           \
-        depthwise_frame_gradients_##TAPS##_by_##CHANNELS##_##NAME(                              \
+#define DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SILU, BLOCKS)      \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS *TILE_LINES, BLOCKS)              \
+        depthwise_frame_gradients_##TAPS##_by_##CHANNELS##SUFFIX##_##NAME(                      \
             const __grid_constant__ Gradient g)                                                 \
     {                                                                                           \
-        frame_gradients<TYPE, TAPS, CHANNELS, false>(g);                                        \
-    }                                                                                           \
-    extern "C" __global__ void __launch_bounds__(256)                                           \
-        depthwise_frame_gradients_##TAPS##_by_##CHANNELS##_silu_##NAME(                         \
-            const __grid_constant__ Gradient g)                                                 \
-    {                                                                                           \
-        frame_gradients<TYPE, TAPS, CHANNELS, true>(g);                                         \
+        frame_gradients<TYPE, TAPS, CHANNELS, SILU>(g);                                         \
     }
 
-#define DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, TAPS, CHANNELS)                              \
-    DEPTHWISE_FRAME_GRADIENTS_KERNELS(TYPE, NAME, TAPS, 1)                                      \
-    DEPTHWISE_FRAME_GRADIENTS_KERNELS(TYPE, NAME, TAPS, CHANNELS)
+// CHANNELS and SILU_CHANNELS: those of a thread, without and with the activation.
+#define DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, TAPS, CHANNELS, SILU_CHANNELS, BLOCKS)       \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, , false, 3)                           \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, _silu, true, 3)                       \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, , false, BLOCKS)               \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SILU_CHANNELS, _silu, true, 2)
 
-#define DEPTHWISE_FRAME_GRADIENTS(TYPE, NAME)                                                   \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 1, 4)                                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 2, 4)                                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 3, 4)                                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 4, 4)                                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 5, 2)                                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 6, 2)                                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 7, 2)                                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 8, 2)
+#define DEPTHWISE_FRAME_GRADIENTS(TYPE, NAME, CHANNELS)                                         \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 1, CHANNELS, CHANNELS, 3)                        \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 2, CHANNELS, CHANNELS, 3)                        \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 3, CHANNELS, CHANNELS, 3)                        \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 4, CHANNELS, CHANNELS, 2)                        \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 5, CHANNELS, 2, 2)                               \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 6, CHANNELS, 2, 2)                               \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 7, CHANNELS, 2, 2)                               \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 8, CHANNELS, 2, 2)
 
 // More taps.
 

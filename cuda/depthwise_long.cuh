@@ -68,7 +68,7 @@ template <class T> __device__ void correlate_long_rows(const Correlation &c)
     }
 }
 
-// The gradients of taps and bias for channels-first tensors, as pieces (see `depthwise_gradients.cuh`):
+// The gradients of taps and bias for channels-first tensors, as pieces (see `depthwise_row_gradients.cuh`):
 // dweight[j] = sum over t of dy[t] * x[t + j - left], dbias = sum of dy.
 //
 // A thread sums 8 neighbouring taps over an eighth of each stretch. Blocks: x over channels, y over

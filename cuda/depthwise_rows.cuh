@@ -10,11 +10,12 @@
 #include "depthwise.cuh"
 
 // Threads: x along the row, y over channels. Blocks: x along the row, y over channels, z over the batch.
-// SHIFT: see `Window`; where it is known the rows of y have to be like those of x.
+// SHIFT: see `Window`; where it is known the rows of y have to be like those of x, and a block has one
+// channel: then the addresses of rows and taps are the same for all threads, and take few instructions.
 template <class T, int K, int VECTORS, int SHIFT> __device__ void correlate_rows(const Correlation &c)
 {
     constexpr int V = VECTOR<T>;
-    const int channel = blockIdx.y * blockDim.y + threadIdx.y;
+    const int channel = SHIFT < 0 ? blockIdx.y * blockDim.y + threadIdx.y : blockIdx.y;
     if (channel >= c.channels) return;
     const long long batch = blockIdx.z;
     const T *x = static_cast<const T *>(c.x.data) + batch * c.x.batch_stride + channel * c.x.line_stride;

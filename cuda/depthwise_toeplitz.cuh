@@ -66,21 +66,6 @@ __device__ inline void load_matrices(uint32_t (&a)[4], const uint4 *row)
                  : "memory");
 }
 
-// Starts a copy of 16 bytes to shared memory, or of zeros.
-__device__ inline void start_copy(uint4 *to, const void *from, bool zeros)
-{
-    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(zeros ? 0 : 16) : "memory");
-}
-
-__device__ inline void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits for all groups of copies but the last COUNT.
-template <int COUNT> __device__ inline void wait_for_copies()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory");
-}
-
 constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time
 constexpr int TOEPLITZ_WARPS = 4;     // of a block
 

@@ -50,7 +50,6 @@ pub(super) struct CorrelationArguments {
     pub taps: i32,
     pub left: i32,
     pub silu: i32,
-    pub piece_length: i32,
 }
 
 /// One launch of the gradients.
@@ -72,7 +71,6 @@ pub(super) struct GradientArguments {
     pub taps: i32,
     pub left: i32,
     pub vectors_a_row: i32,
-    pub piece_length: i32,
 }
 
 // SAFETY: C structures of integers, the same as the kernels' parameters.

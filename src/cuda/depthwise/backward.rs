@@ -154,7 +154,6 @@ fn arguments(
         taps: c.taps as i32,
         left: c.left as i32,
         vectors_a_row: launch.vectors_a_row,
-        piece_length: launch.piece_length,
     }
 }
 

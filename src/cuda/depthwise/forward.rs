@@ -74,7 +74,6 @@ pub(crate) fn correlate(
             taps: c.taps as i32,
             left: c.left as i32,
             silu: i32::from(activation == Activation::Silu),
-            piece_length: launch.piece_length,
         };
         let mut builder = stream.launch_builder(&kernel);
         builder.arg(&arguments);

@@ -5,7 +5,7 @@
 //! a gradient; nothing is uploaded or waited for.
 
 // The recipe is tested without the feature too, where nothing else uses it.
-#![cfg_attr(not(feature = "cuda"), allow(dead_code))]
+#![cfg_attr(not(feature = "cuda"), allow(dead_code, unused_imports))]
 
 #[cfg(feature = "cuda")]
 mod arguments;

@@ -1,0 +1,182 @@
+//! The kernels of the forward pass, and of the gradient of the input by itself.
+
+use super::rows::{known_padding, vectors_a_row, FORWARD_PADDINGS, ROW_THREADS};
+use super::{
+    check, frames, kernel_taps, ElementType, Family, Launch, EXACT_TAPS, LONG_OUTPUTS,
+    LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+};
+use crate::depthwise::{Conv1dLayout, Correlation};
+use crate::Error;
+
+/// Taps that the tensor cores' kernels take at most.
+const TOEPLITZ_TAPS: [usize; 3] = [32, 64, 128];
+
+/// Outputs of a warp of those at a time, warps of a block, and turns of a warp that are
+/// worth setting it up.
+const TOEPLITZ_OUTPUTS: usize = 512;
+const TOEPLITZ_WARPS: usize = 4;
+const TOEPLITZ_TURNS: usize = 8;
+
+/// Vectors that a thread makes of a row.
+const VECTORS_A_THREAD: usize = 2;
+
+/// Vectors of a row from which on a block has one row: a warp's two and more.
+const VECTORS_OF_A_BLOCK: usize = 64;
+
+/// The kernel of a correlation. `aligned`: whether each line of the input begins at a multiple
+/// of 16 bytes; `same_type`: whether the weight has the dtype of the input.
+pub(in super::super) fn correlation(
+    c: &Correlation,
+    element: ElementType,
+    aligned: bool,
+    same_type: bool,
+) -> Result<Launch, Error> {
+    check(c)?;
+    let name = element.name();
+    let toeplitz = TOEPLITZ_TAPS.into_iter().find(|&most| c.taps <= most);
+    let whole = |length: usize| length.is_multiple_of(element.vector());
+    let whole_rows = aligned && whole(c.input_length) && whole(c.output_length);
+    // Rows that the tensor cores' kernels read as they are: worth it from fewer taps on.
+    let dense = element != ElementType::F32 && whole_rows && c.output_length >= TOEPLITZ_OUTPUTS;
+    match (c.layout, toeplitz) {
+        (Conv1dLayout::Blh, _) if c.taps <= SHORT_TAPS => {
+            Ok(frames::correlation(c, element, aligned))
+        }
+        (Conv1dLayout::Blh, _) => Err(Error::OutOfRange {
+            quantity: "taps",
+            expected: format!("at most {SHORT_TAPS} of a channels-last kernel"),
+            got: c.taps.to_string(),
+        }),
+        (Conv1dLayout::Bhl, _) if c.taps <= EXACT_TAPS || (c.taps <= SHORT_TAPS && !dense) => {
+            let vectors = vectors_a_row(c.output_length, element);
+            let per_thread = vectors.div_ceil(VECTORS_A_THREAD);
+            let one_row = vectors >= VECTORS_OF_A_BLOCK && c.channels <= MOST_BLOCKS;
+            let padding = known_padding(&FORWARD_PADDINGS, c, element, aligned && one_row);
+            let (along, across) = match padding {
+                "" => {
+                    let along = per_thread.next_power_of_two().min(ROW_THREADS);
+                    (along, ROW_THREADS / along)
+                }
+                _ => (per_thread.next_multiple_of(32).min(ROW_THREADS), 1),
+            };
+            let grid = (
+                vectors.div_ceil(along * VECTORS_A_THREAD),
+                c.channels.div_ceil(across),
+            );
+            let function = format!("depthwise_rows_{}{padding}_{name}", kernel_taps(c.taps));
+            rows(c, Family::Rows, function, grid, (along, across))
+        }
+        (Conv1dLayout::Bhl, Some(taps)) if element != ElementType::F32 => {
+            let tiles = (c.output_length + element.vector()).div_ceil(TOEPLITZ_OUTPUTS);
+            let parts = c.batch.saturating_mul(tiles) / (TOEPLITZ_WARPS * TOEPLITZ_TURNS);
+            let split = if same_type { "" } else { "_split" };
+            let rows = if whole_rows { "_aligned" } else { "" };
+            Ok(Launch::new(
+                Family::Long,
+                format!("depthwise_toeplitz_{taps}{split}{rows}_{name}"),
+                (c.channels, parts.clamp(1, MOST_BLOCKS), 1),
+                (32, TOEPLITZ_WARPS),
+            ))
+        }
+        (Conv1dLayout::Bhl, _) => {
+            let outputs = c.output_length + element.vector() - 1;
+            let function = format!("depthwise_long_rows_{name}");
+            let grid = (outputs.div_ceil(LONG_OUTPUTS), c.channels);
+            rows(c, Family::Long, function, grid, (LONG_THREADS, 1))
+        }
+    }
+}
+
+/// A grid along the rows, over channels and batch.
+fn rows(
+    c: &Correlation,
+    family: Family,
+    function: String,
+    grid: (usize, usize),
+    block: (usize, usize),
+) -> Result<Launch, Error> {
+    if grid.1 > MOST_BLOCKS {
+        return Err(Error::OutOfRange {
+            quantity: "channels",
+            expected: format!(
+                "at most {} for rows this long on a GPU",
+                MOST_BLOCKS * block.1
+            ),
+            got: c.channels.to_string(),
+        });
+    }
+    let batches = c.batch.min(MOST_BLOCKS);
+    Ok(Launch {
+        batches,
+        ..Launch::new(family, function, (grid.0, grid.1, batches), block)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::geometry;
+    use super::*;
+    use Conv1dLayout::{Bhl, Blh};
+    use ElementType::{Bf16, F16, F32};
+
+    #[test]
+    fn the_kernel_by_taps_and_alignment() {
+        let function = |taps, length, aligned| {
+            let c = geometry(Bhl, (16, 768, length), taps);
+            correlation(&c, Bf16, aligned, false).unwrap().function
+        };
+        assert_eq!(function(4, 1024, true), "depthwise_rows_4_bf16");
+        assert_eq!(function(5, 1024, true), "depthwise_rows_5_causal_bf16");
+        assert_eq!(function(5, 1024, false), "depthwise_rows_5_bf16");
+        assert_eq!(function(5, 1023, true), "depthwise_rows_5_bf16");
+        assert_eq!(function(5, 504, true), "depthwise_rows_5_bf16");
+        assert_eq!(
+            function(9, 1024, true),
+            "depthwise_toeplitz_32_split_aligned_bf16"
+        );
+        assert_eq!(function(9, 1023, true), "depthwise_rows_16_bf16");
+        assert_eq!(
+            function(17, 1024, true),
+            "depthwise_toeplitz_32_split_aligned_bf16"
+        );
+        assert_eq!(
+            function(128, 1024, true),
+            "depthwise_toeplitz_128_split_aligned_bf16"
+        );
+        assert_eq!(function(129, 1024, true), "depthwise_long_rows_bf16");
+
+        let mut centred = geometry(Bhl, (16, 768, 1024), 7);
+        centred.left = 3;
+        let launch = correlation(&centred, F32, true, true).unwrap();
+        assert_eq!(launch.function, "depthwise_rows_7_centred_f32");
+        let many = geometry(Bhl, (16, 768, 1024), 100);
+        let launch = correlation(&many, F16, true, true).unwrap();
+        assert_eq!(launch.function, "depthwise_toeplitz_128_aligned_f16");
+        let launch = correlation(&many, F32, true, true).unwrap();
+        assert_eq!(launch.function, "depthwise_long_rows_f32");
+        assert!(correlation(&geometry(Blh, (1, 768, 100), 17), Bf16, true, false).is_err());
+    }
+
+    /// Every output is some thread's, for sizes ugly and large.
+    #[test]
+    fn grids_cover_the_outputs() {
+        for length in [1, 7, 8, 129, 512, 1024, 1032, 8192, 1_000_001] {
+            for channels in [1, 5, 768, 8192] {
+                for taps in [1, 3, 7, 16] {
+                    let c = geometry(Bhl, (3, channels, length), taps);
+                    let rows = correlation(&c, Bf16, true, false).unwrap();
+                    if rows.family != Family::Rows {
+                        assert!(taps == 16 && length >= TOEPLITZ_OUTPUTS);
+                        continue;
+                    }
+                    let along = (rows.grid.0 * rows.block.0) as usize * VECTORS_A_THREAD * 8;
+                    assert!(along >= length, "{length} {rows:?}");
+                    let across = (rows.grid.1 * rows.block.1) as usize;
+                    assert!(across >= channels, "{rows:?}");
+                    assert!(rows.block.0 * rows.block.1 <= 128, "{rows:?}");
+                    assert_eq!(rows.grid.2, 3);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The kernels of the gradients.
+
+use super::rows::{
+    cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_GRADIENT_PADDINGS,
+};
+use super::{
+    check, frames, kernel_taps, ElementType, Family, Launch, EXACT_TAPS, LONG_OUTPUTS,
+    LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+};
+use crate::depthwise::{Activation, Conv1dLayout, Correlation};
+use crate::Error;
+
+/// Taps that a block of the kernel for any number of them takes at a time.
+const TAP_BLOCK: usize = 128;
+
+/// The kernel of all gradients in one pass, where there is one: for few taps, and a padding
+/// that is no longer than they reach. `aligned`: whether each line of both inputs begins at a
+/// multiple of 16 bytes.
+pub(in super::super) fn gradients(
+    c: &Correlation,
+    activation: Activation,
+    element: ElementType,
+    aligned: bool,
+) -> Result<Option<Launch>, Error> {
+    check(c)?;
+    let reachable = (0..c.taps as isize).contains(&c.left);
+    let most = match c.layout {
+        Conv1dLayout::Bhl => SHORT_TAPS,
+        Conv1dLayout::Blh => EXACT_TAPS,
+    };
+    if c.taps > most || !reachable || c.input_length == 0 {
+        return Ok(None);
+    }
+    let (taps, name) = (kernel_taps(c.taps), element.name());
+    let suffix = suffix(activation);
+    Ok(Some(match c.layout {
+        Conv1dLayout::Bhl => {
+            let known = match activation {
+                Activation::None => &GRADIENT_PADDINGS[..],
+                Activation::Silu => &SILU_GRADIENT_PADDINGS[..],
+            };
+            let padding = known_padding(known, c, element, aligned);
+            let (threads, items) = cut_rows(c, c.input_length, element);
+            let pieces = (items / 8).clamp(1, MOST_BLOCKS);
+            Launch {
+                vectors_a_row: vectors_a_row(c.input_length, element) as i32,
+                pieces,
+                ..Launch::new(
+                    Family::RowGradients,
+                    format!("depthwise_row_gradients_{taps}{padding}{suffix}_{name}"),
+                    (c.channels, pieces, 1),
+                    (threads, 1),
+                )
+            }
+        }
+        Conv1dLayout::Blh => frames::gradients(c, activation, element, aligned),
+    }))
+}
+
+/// The part of a kernel's name that says the activation.
+pub(super) fn suffix(activation: Activation) -> &'static str {
+    match activation {
+        Activation::None => "",
+        Activation::Silu => "_silu",
+    }
+}
+
+/// The kernel of the gradients of taps and bias alone, of channels-first tensors.
+pub(in super::super) fn long_gradients(
+    c: &Correlation,
+    element: ElementType,
+) -> Result<Launch, Error> {
+    check(c)?;
+    if c.taps > MOST_BLOCKS * TAP_BLOCK {
+        return Err(Error::OutOfRange {
+            quantity: "taps",
+            expected: format!(
+                "at most {} for a gradient on a GPU",
+                MOST_BLOCKS * TAP_BLOCK
+            ),
+            got: c.taps.to_string(),
+        });
+    }
+    let items = c
+        .batch
+        .saturating_mul(c.output_length.div_ceil(LONG_OUTPUTS));
+    let pieces = (items / 4).clamp(1, MOST_BLOCKS);
+    let grid = (c.channels, pieces, c.taps.div_ceil(TAP_BLOCK));
+    let function = format!("depthwise_long_row_gradients_{}", element.name());
+    Ok(Launch {
+        pieces,
+        ..Launch::new(Family::Long, function, grid, (LONG_THREADS, 1))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::geometry;
+    use super::*;
+    use Conv1dLayout::{Bhl, Blh};
+    use ElementType::F16;
+
+    #[test]
+    fn in_one_pass_for_few_taps_that_reach_the_padding() {
+        let of = |c: &Correlation| gradients(c, Activation::Silu, F16, true).unwrap();
+        let c = geometry(Bhl, (4, 8, 100), 3);
+        assert_eq!(
+            of(&c).unwrap().function,
+            "depthwise_row_gradients_3_silu_f16"
+        );
+        let aligned = geometry(Bhl, (4, 8, 104), 3);
+        assert_eq!(
+            of(&aligned).unwrap().function,
+            "depthwise_row_gradients_3_causal_silu_f16"
+        );
+        assert_eq!(of(&Correlation { left: 3, ..c }), None);
+        assert_eq!(of(&geometry(Bhl, (4, 8, 100), 17)), None);
+        assert_eq!(of(&geometry(Blh, (4, 8, 100), 9)), None);
+        let c = geometry(Blh, (4, 128, 100), 8);
+        assert_eq!(
+            of(&c).unwrap().function,
+            "depthwise_frame_gradients_8_by_2_silu_f16"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! Which kernel computes a short convolution, on which grid: plain numbers, chosen by pure functions.
+
+mod forward;
+mod frames;
+mod gradients;
+mod rows;
+
+pub(super) use forward::correlation;
+pub(super) use gradients::{gradients, long_gradients};
+
+use crate::depthwise::Correlation;
+use crate::Error;
+
+/// What a kernel reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ElementType {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl ElementType {
+    /// As in the names of kernels and of their files.
+    pub fn name(self) -> &'static str {
+        match self {
+            ElementType::F32 => "f32",
+            ElementType::F16 => "f16",
+            ElementType::Bf16 => "bf16",
+        }
+    }
+
+    /// As the kernels number them.
+    pub fn kind(self) -> i32 {
+        self as i32
+    }
+
+    pub fn bytes(self) -> usize {
+        match self {
+            ElementType::F32 => 4,
+            ElementType::F16 | ElementType::Bf16 => 2,
+        }
+    }
+
+    /// Elements in 16 bytes.
+    fn vector(self) -> usize {
+        16 / self.bytes()
+    }
+}
+
+/// The kernels' files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Rows,
+    Frames,
+    RowGradients,
+    FrameGradients,
+    Long,
+}
+
+/// The name of the `.cu` file with the kernels of a family for one element type.
+pub(super) fn module(family: Family, element: ElementType) -> &'static str {
+    use ElementType::{Bf16, F16, F32};
+    use Family::{FrameGradients, Frames, Long, RowGradients, Rows};
+    match (family, element) {
+        (Rows, F32) => "depthwise_rows_f32",
+        (Rows, F16) => "depthwise_rows_f16",
+        (Rows, Bf16) => "depthwise_rows_bf16",
+        (Frames, F32) => "depthwise_frames_f32",
+        (Frames, F16) => "depthwise_frames_f16",
+        (Frames, Bf16) => "depthwise_frames_bf16",
+        (RowGradients, F32) => "depthwise_row_gradients_f32",
+        (RowGradients, F16) => "depthwise_row_gradients_f16",
+        (RowGradients, Bf16) => "depthwise_row_gradients_bf16",
+        (FrameGradients, F32) => "depthwise_frame_gradients_f32",
+        (FrameGradients, F16) => "depthwise_frame_gradients_f16",
+        (FrameGradients, Bf16) => "depthwise_frame_gradients_bf16",
+        (Long, F32) => "depthwise_long_f32",
+        (Long, F16) => "depthwise_long_f16",
+        (Long, Bf16) => "depthwise_long_bf16",
+    }
+}
+
+/// A kernel and its grid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Launch {
+    pub family: Family,
+    pub function: String,
+    pub grid: (u32, u32, u32),
+    pub block: (u32, u32, u32),
+    pub shared_bytes: u32,
+    /// Batch items that the grid covers; the others take further launches.
+    pub batches: usize,
+    /// Vectors of a row, where a gradient is cut into such.
+    pub vectors_a_row: i32,
+    /// Partial sums of a gradient.
+    pub pieces: usize,
+}
+
+impl Launch {
+    /// One that covers the whole batch and makes no sums.
+    fn new(
+        family: Family,
+        function: String,
+        grid: (usize, usize, usize),
+        block: (usize, usize),
+    ) -> Self {
+        Self {
+            family,
+            function,
+            grid: (word(grid.0), word(grid.1), word(grid.2)),
+            block: (word(block.0), word(block.1), 1),
+            shared_bytes: 0,
+            batches: usize::MAX,
+            vectors_a_row: 0,
+            pieces: 0,
+        }
+    }
+}
+
+/// Lengths, paddings and taps up to this are counted in 32 bits, sums of a few of them too.
+const MOST_POSITIONS: usize = 1 << 28;
+
+/// Channels up to this are counted in a grid's first dimension.
+const MOST_CHANNELS: usize = 32 * MOST_BLOCKS;
+
+/// The size of a grid in its second and third dimension.
+const MOST_BLOCKS: usize = 65535;
+
+/// Taps beyond which a sum no longer fits the registers: other kernels take over.
+pub(crate) const SHORT_TAPS: usize = 16;
+
+/// Taps for which there are kernels that know their number; the others up to
+/// [`SHORT_TAPS`] share one.
+pub(crate) const EXACT_TAPS: usize = 8;
+
+/// Threads and outputs of a block of the kernel for any number of taps.
+const LONG_THREADS: usize = 128;
+const LONG_OUTPUTS: usize = 1024;
+
+/// Checks that the kernels can count the operation's positions and channels.
+fn check(c: &Correlation) -> Result<(), Error> {
+    let most = [
+        c.input_length,
+        c.output_length,
+        c.taps,
+        c.left.unsigned_abs(),
+    ]
+    .into_iter()
+    .max()
+    .unwrap_or(0);
+    if most > MOST_POSITIONS {
+        return Err(Error::OutOfRange {
+            quantity: "sequence length, padding and taps",
+            expected: format!("at most {MOST_POSITIONS} each on a GPU"),
+            got: most.to_string(),
+        });
+    }
+    if c.channels > MOST_CHANNELS {
+        return Err(Error::OutOfRange {
+            quantity: "channels",
+            expected: format!("at most {MOST_CHANNELS} on a GPU"),
+            got: c.channels.to_string(),
+        });
+    }
+    Ok(())
+}
+
+/// `value` is below 2^31 by [`check`].
+fn word(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// The kernels' number of taps for so many.
+fn kernel_taps(taps: usize) -> usize {
+    if taps <= EXACT_TAPS {
+        taps
+    } else {
+        SHORT_TAPS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::depthwise::Conv1dLayout;
+
+    /// A causal convolution.
+    pub(super) fn geometry(
+        layout: Conv1dLayout,
+        sizes: (usize, usize, usize),
+        taps: usize,
+    ) -> Correlation {
+        let (batch, channels, length) = sizes;
+        Correlation {
+            batch,
+            channels,
+            input_length: length,
+            taps,
+            left: taps as isize - 1,
+            output_length: length,
+            layout,
+        }
+    }
+
+    #[test]
+    fn sizes_that_32_bits_do_not_count_are_errors() {
+        use ElementType::Bf16;
+        let too_long = geometry(Conv1dLayout::Bhl, (1, 1, MOST_POSITIONS + 1), 3);
+        let message = correlation(&too_long, Bf16, true, true)
+            .unwrap_err()
+            .to_string();
+        assert!(message.starts_with("sequence length, padding and taps: expected at most"));
+        let too_wide = geometry(Conv1dLayout::Blh, (1, 1 << 30, 1), 3);
+        assert!(correlation(&too_wide, Bf16, true, true).is_err());
+        let many = geometry(Conv1dLayout::Bhl, (1 << 20, 1, 8), 3);
+        let many = correlation(&many, Bf16, true, true).unwrap();
+        assert_eq!((many.batches, many.grid.2), (65535, 65535));
+    }
+}
