@@ -141,6 +141,72 @@ fn every_number_of_taps(device: &Device) -> Result<()> {
 }
 twin!(every_number_of_taps, super::every_number_of_taps);
 
+/// Enough neighbouring channels to be read at once, and more than a block has.
+fn groups_of_channels(device: &Device) -> Result<()> {
+    for taps in [1, 2, 3, 4, 5, 6, 7, 8, 9, 16] {
+        for (length, padding, silu) in [
+            (70, Causal, false),
+            (33, Symmetric(taps / 2), false),
+            (37, Causal, true),
+        ] {
+            let case = Case {
+                batch: 2,
+                channels: 136,
+                length,
+                taps,
+                padding,
+                silu,
+            };
+            for dtype in dtypes(device) {
+                check(device, case, Blh, dtype, DType::F32);
+            }
+            check(device, case, Blh, DType::BF16, DType::BF16);
+        }
+    }
+    Ok(())
+}
+twin!(groups_of_channels, super::groups_of_channels);
+
+/// More tiles than blocks, forward and backward.
+fn many_tiles(device: &Device) -> Result<()> {
+    for (taps, silu) in [(3, false), (7, true)] {
+        let case = Case {
+            batch: 2,
+            channels: 72,
+            length: 6000,
+            taps,
+            padding: Causal,
+            silu,
+        };
+        check(device, case, Blh, DType::BF16, DType::F32);
+    }
+    Ok(())
+}
+twin!(many_tiles, super::many_tiles);
+
+/// Rows of whole vectors, long enough for a block each: paddings that kernels know.
+fn rows_of_whole_vectors(device: &Device) -> Result<()> {
+    for taps in [3, 4, 5, 6, 7, 8] {
+        for length in [512, 1032, 2064] {
+            for padding in [Causal, Symmetric(taps / 2)] {
+                let case = Case {
+                    batch: 2,
+                    channels: 3,
+                    length,
+                    taps,
+                    padding,
+                    silu: false,
+                };
+                for dtype in dtypes(device) {
+                    check(device, case, Bhl, dtype, DType::F32);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+twin!(rows_of_whole_vectors, super::rows_of_whole_vectors);
+
 fn one_batch_item_one_channel(device: &Device) -> Result<()> {
     for layout in [Bhl, Blh] {
         for taps in 1..=9 {
