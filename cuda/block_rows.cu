@@ -11,16 +11,20 @@
 // A size: points of the X pass and of the butterfly. `src/cuda/conv/recipe.rs` has the same lines.
 #define SIZE(P, A, R)                                                                                                 \
     KERNEL(block_rows_p##P##_bf16_plain_whole, __nv_bfloat16, false, false, Whole, A, R)                              \
+    KERNEL(block_rows_p##P##_bf16_plain_aligned, __nv_bfloat16, false, false, Aligned, A, R)                          \
     KERNEL(block_rows_p##P##_bf16_plain_general, __nv_bfloat16, false, false, General, A, R)                          \
     KERNEL(block_rows_p##P##_bf16_gated_whole, __nv_bfloat16, true, false, Whole, A, R)                               \
+    KERNEL(block_rows_p##P##_bf16_gated_aligned, __nv_bfloat16, true, false, Aligned, A, R)                           \
     KERNEL(block_rows_p##P##_bf16_gated_general, __nv_bfloat16, true, false, General, A, R)                           \
     KERNEL(block_rows_p##P##_bf16_precise_plain_whole, __nv_bfloat16, false, true, Whole, A, R)                       \
     KERNEL(block_rows_p##P##_bf16_precise_plain_general, __nv_bfloat16, false, true, General, A, R)                   \
     KERNEL(block_rows_p##P##_bf16_precise_gated_whole, __nv_bfloat16, true, true, Whole, A, R)                        \
     KERNEL(block_rows_p##P##_bf16_precise_gated_general, __nv_bfloat16, true, true, General, A, R)                    \
     KERNEL(block_rows_p##P##_f16_plain_whole, __half, false, true, Whole, A, R)                                       \
+    KERNEL(block_rows_p##P##_f16_plain_aligned, __half, false, true, Aligned, A, R)                                   \
     KERNEL(block_rows_p##P##_f16_plain_general, __half, false, true, General, A, R)                                   \
     KERNEL(block_rows_p##P##_f16_gated_whole, __half, true, true, Whole, A, R)                                        \
+    KERNEL(block_rows_p##P##_f16_gated_aligned, __half, true, true, Aligned, A, R)                                    \
     KERNEL(block_rows_p##P##_f16_gated_general, __half, true, true, General, A, R)
 
 SIZE(4096, 4, 4)

@@ -113,16 +113,17 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
         Word address, second_address;
         x_pass_addresses(p, address, second_address);
         const T *u = row.u(), *in_gate = row.in_gate();
+        const Part inputs = row.inputs();
         Word v[8][4], magnitude = 0; // A = 16: q = 2 (unit) + X half
 #pragma unroll
         for (int q = 0; q < 4; q++) {
             const int first = first_sample(p, q);
             Word a[4], b[4], ga[4] = {}, gb[4] = {};
-            load_samples<8, MODE>(a, u, first, row.c);
-            load_samples<8, MODE>(b, u, first + M, row.c);
+            load_samples<8, MODE>(a, u, first, inputs, row.c);
+            load_samples<8, MODE>(b, u, first + M, inputs, row.c);
             if (K::GATED) {
-                load_samples<8, MODE>(ga, in_gate, first, row.c);
-                load_samples<8, MODE>(gb, in_gate, first + M, row.c);
+                load_samples<8, MODE>(ga, in_gate, first, inputs, row.c);
+                load_samples<8, MODE>(gb, in_gate, first + M, inputs, row.c);
             }
 #pragma unroll
             for (int j = 0; j < 4; j++)
@@ -282,8 +283,8 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
             const T *out_gate = row.out_gate();
 #pragma unroll
             for (int q = 0; q < 4; q++) {
-                load_samples<8, MODE>(out[q][0], out_gate, first_sample(p, q), row.c);
-                load_samples<8, MODE>(out[q][1], out_gate, first_sample(p, q) + M, row.c);
+                load_samples<8, MODE>(out[q][0], out_gate, first_sample(p, q), row.outputs(), row.c);
+                load_samples<8, MODE>(out[q][1], out_gate, first_sample(p, q) + M, row.outputs(), row.c);
             }
         }
         group.barrier();
@@ -336,8 +337,8 @@ template <typename K, int A, int R, Mode MODE> struct BlockRow {
         T *y_row = row.y();
 #pragma unroll
         for (int q = 0; q < 4; q++) {
-            store_samples<8, MODE>(y_row, first_sample(p, q), row.c, out[q][0]);
-            store_samples<8, MODE>(y_row, first_sample(p, q) + M, row.c, out[q][1]);
+            store_samples<8, MODE>(y_row, first_sample(p, q), row.outputs(), row.c, out[q][0]);
+            store_samples<8, MODE>(y_row, first_sample(p, q) + M, row.outputs(), row.c, out[q][1]);
         }
         return watched;
     }
@@ -371,9 +372,9 @@ template <typename K, int A, int R, Mode MODE> DEVICE BlockRow<K, A, R, MODE> bl
 }
 
 // A function of its own, so as not to take the registers of the common case.
-template <typename K, int A, int R> __device__ __noinline__ Word block_row_in_general(const Convolution &c, int batch, int channel, float scale)
+template <typename K, int A, int R> __device__ __noinline__ Word block_row_in_general(const Convolution &c, int batch, int channel, int piece, float scale)
 {
-    return block_row<K, A, R, Mode::General>().convolve(Row<typename K::T>(c, batch, channel), scale);
+    return block_row<K, A, R, Mode::General>().convolve(Row<typename K::T>(c, batch, channel, piece), scale);
 }
 
 template <typename K, int A, int R, Mode MODE> DEVICE void block_rows(const Convolution &c)
@@ -386,12 +387,12 @@ template <typename K, int A, int R, Mode MODE> DEVICE void block_rows(const Conv
         *reinterpret_cast<volatile int *>(shared_memory + warp.zero_offset) = 0;
     __syncthreads();
     const auto general = [&](const Row<typename K::T> &row, float scale) {
-        return block_row_in_general<K, A, R>(c, row.batch, row.channel, scale);
+        return block_row_in_general<K, A, R>(c, row.batch, row.channel, row.piece, scale);
     };
-    for_each_row<K>(
+    for_each_row<K, MODE>(
         c, warp.group,
         [&](const Row<typename K::T> &row) {
-            return MODE == Mode::Whole ? warp.convolve(row, 1.f) : general(row, 1.f);
+            return MODE == Mode::General ? general(row, 1.f) : warp.convolve(row, 1.f);
         },
         general);
 }

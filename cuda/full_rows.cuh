@@ -229,36 +229,36 @@ template <int P, int POINTS> struct FullRows {
     static constexpr int BLOCKS = (POINTS == 16 ? 1024 : 512) / BLOCK;
 };
 
-// v[i] = row[t + THREADS*i], or zero from `length` on.
-template <class Plan> FFT_INLINE void load(float (&v)[Plan::POINTS], const float *row, int t, int length)
+// v[i] = row[t + THREADS*i] of a part of a row, or zero where it does not hold it.
+template <class Plan> FFT_INLINE void load(float (&v)[Plan::POINTS], const float *row, int t, const Part &part)
 {
-    row += t;
-    if (t + (Plan::POINTS - 1) * Plan::THREADS < length) {
+    row += part.origin + t;
+    if (part.origin + t >= 0 && part.origin + t + (Plan::POINTS - 1) * Plan::THREADS < part.end) {
         fft::unroll<Plan::POINTS>([&](auto i) { v[i.value] = row[Plan::THREADS * i.value]; });
     } else {
         fft::unroll<Plan::POINTS>([&](auto i) {
-            v[i.value] = t + Plan::THREADS * i.value < length ? row[Plan::THREADS * i.value] : 0.0f;
+            v[i.value] = part.holds(t + Plan::THREADS * i.value) ? row[Plan::THREADS * i.value] : 0.0f;
         });
     }
 }
 
-template <class Plan> FFT_INLINE void multiply_by(float (&v)[Plan::POINTS], const float *row, int t, int length)
+template <class Plan> FFT_INLINE void multiply_by(float (&v)[Plan::POINTS], const float *row, int t, const Part &part)
 {
     float factor[Plan::POINTS];
-    load<Plan>(factor, row, t, length);
+    load<Plan>(factor, row, t, part);
     fft::unroll<Plan::POINTS>([&](auto i) { v[i.value] *= factor[i.value]; });
 }
 
 template <class Plan>
-FFT_INLINE void store(const float (&v)[Plan::POINTS], float *row, int t, int length, bool accumulate)
+FFT_INLINE void store(const float (&v)[Plan::POINTS], float *row, int t, const Part &part, bool accumulate)
 {
-    row += t;
-    if (t + (Plan::POINTS - 1) * Plan::THREADS < length && !accumulate) {
+    row += part.origin + t;
+    if (part.origin + t + (Plan::POINTS - 1) * Plan::THREADS < part.end && !accumulate) {
         fft::unroll<Plan::POINTS>([&](auto i) { row[Plan::THREADS * i.value] = v[i.value]; });
     } else {
         fft::unroll<Plan::POINTS>([&](auto i) {
             float *sample = row + Plan::THREADS * i.value;
-            if (t + Plan::THREADS * i.value < length) {
+            if (part.holds(t + Plan::THREADS * i.value)) {
                 *sample = accumulate ? *sample + v[i.value] : v[i.value];
             }
         });
@@ -310,12 +310,12 @@ template <class Shape, bool CONJUGATED> FFT_INLINE void full_rows(const Convolut
     const unsigned rows = unsigned(c.batch) * unsigned(c.channels);
     const unsigned own = blockIdx.x * Shape::ROWS + group, last = rows - 1;
     const unsigned index = own < last ? own : last;
-    const Row<float> row(c, int(index % unsigned(c.batch)), int(index / unsigned(c.batch)));
+    const auto row = Row<float>::of_piece(c, int(index % unsigned(c.batch)), int(index / unsigned(c.batch)));
 
     float v[Plan::POINTS];
-    load<Plan>(v, row.u(), t, c.length);
+    load<Plan>(v, row.u(), t, row.inputs());
     if (c.in_gate.data) {
-        multiply_by<Plan>(v, row.in_gate(), t, c.length);
+        multiply_by<Plan>(v, row.in_gate(), t, row.inputs());
     }
     fft::Complex x[Plan::POINTS];
     fft::forward_first_real<Plan>(x, v);
@@ -328,10 +328,10 @@ template <class Shape, bool CONJUGATED> FFT_INLINE void full_rows(const Convolut
     fft::FirstPlaces<Plan>::read(shared, x, t);
     fft::inverse_last_real<Plan>(v, x, twiddles);
     if (c.out_gate.data) {
-        multiply_by<Plan>(v, row.out_gate(), t, output_length);
+        multiply_by<Plan>(v, row.out_gate(), t, row.outputs(output_length));
     }
     if (own < rows) {
-        store<Plan>(v, row.y(), t, output_length, c.accumulate);
+        store<Plan>(v, row.y(), t, row.outputs(output_length), c.accumulate);
     }
 }
 

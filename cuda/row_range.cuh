@@ -22,13 +22,13 @@ DEVICE bool reaches_small(Word magnitudes)
 DEVICE void watch(float &watched, float x) { watched = fmaf(x, 0.f, watched); }
 DEVICE bool seen_non_finite(float watched) { return watched != watched; }
 
-// The largest magnitude of in_gate u over samples first, first + step, ... of a row. NaN is passed over.
-template <typename K> DEVICE float peak_of(const Row<typename K::T> &row, int first, int step, int length)
+// The largest magnitude of in_gate u over samples first, first + step, ... below `end` of a row. NaN is passed over.
+template <typename K> DEVICE float peak_of(const Row<typename K::T> &row, int first, int step, int end)
 {
     const typename K::T *u = row.u(), *in_gate = row.in_gate();
     float peak = 0;
 #pragma unroll 4
-    for (int i = first; i < length; i += step) {
+    for (int i = first; i < end; i += step) {
         float v = as_float(u[i]);
         if (K::GATED)
             v *= as_float(in_gate[i]);
@@ -108,10 +108,10 @@ template <int WARPS> struct Group {
         return (all | ~(all >> ROWS_WATCHED)) & ((1u << rows) - 1);
     }
 
-    // The scale that brings a row into range.
-    template <typename K> DEVICE float scale_of(const Row<typename K::T> &row, int length) const
+    // The scale that brings samples begin .. end - 1 of a row into range.
+    template <typename K> DEVICE float scale_of(const Row<typename K::T> &row, int end, int begin = 0) const
     {
-        const float own = peak_of<K>(row, 32 * member + lane, 32 * WARPS, length);
+        const float own = peak_of<K>(row, begin + 32 * member + lane, 32 * WARPS, end);
         if (WARPS == 1)
             return scale_for(own);
         if (lane == 0)
@@ -127,11 +127,14 @@ template <int WARPS> struct Group {
 
 // The rows of a group: every `groups`-th of a block's share, by number channel * batch size + batch, so that
 // neighbouring rows share a spectrum. `first_try(row)` convolves a row and returns what was `seen`; those that were
-// out of range are convolved once more by `general(row, scale)`.
-template <typename K, int WARPS, typename FirstTry, typename General>
+// out of range are convolved once more by `general(row, scale)`. Rows that are not whole may be pieces.
+template <typename K, Mode MODE, int WARPS, typename FirstTry, typename General>
 DEVICE void for_each_row(const Convolution &c, const Group<WARPS> &group, const FirstTry &first_try, const General &general)
 {
     typedef Row<typename K::T> R;
+    const auto row_of = [&](int batch, int channel) {
+        return MODE == Mode::Whole ? R(c, batch, channel) : R::of_piece(c, batch, channel);
+    };
     const long long total = (long long)c.batch * c.channels;
     const int last = total * (blockIdx.x + 1) / gridDim.x, groups = blockDim.x / (32 * WARPS);
     int number = (int)(total * blockIdx.x / gridDim.x) + group.index, channel = number / c.batch;
@@ -142,7 +145,7 @@ DEVICE void for_each_row(const Convolution &c, const Group<WARPS> &group, const 
 #pragma unroll 1
         for (; rows < ROWS_WATCHED && number < last; rows++) {
             number += groups;
-            const R row(c, batch, channel);
+            const R row = row_of(batch, channel);
             channel = number / c.batch;
             batch = number - channel * c.batch;
             bits |= first_try(row) << rows;
@@ -151,8 +154,11 @@ DEVICE void for_each_row(const Convolution &c, const Group<WARPS> &group, const 
 #pragma unroll 1
         for (; again; again &= again - 1) {
             const int that = number - (rows - __ffs(again) + 1) * groups, its_channel = that / c.batch;
-            const R row(c, that - its_channel * c.batch, its_channel);
-            general(row, group.template scale_of<K>(row, c.length));
+            const R row = row_of(that - its_channel * c.batch, its_channel);
+            if constexpr (MODE == Mode::Whole)
+                general(row, group.template scale_of<K>(row, c.length));
+            else // a piece ends with its outputs
+                general(row, group.template scale_of<K>(row, row.outputs().end, max(row.inputs().origin, 0)));
         }
     }
 }

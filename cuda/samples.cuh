@@ -5,8 +5,9 @@
 #include <cuda_bf16.h>
 
 // How a kernel takes rows. Whole: they have as many samples as the transform has points, begin at multiples of 16
-// bytes, and are taken as they are. General: of any length, wherever they lie, times a scale.
-enum class Mode { Whole, General };
+// bytes, and are taken as they are. Aligned: rows of other lengths and pieces of rows, but of whole vectors of 16
+// bytes, as they are. General: of any length, wherever they lie, times a scale.
+enum class Mode { Whole, Aligned, General };
 
 // What a kernel needs to know of a dtype.
 template <typename T> struct Format;
@@ -65,9 +66,9 @@ template <int C> DEVICE void store_vector(void *p, const Word (&w)[C / 2])
         __stcs(static_cast<Word *>(p), w[0]);
 }
 
-// Words of C neighbouring samples from sample `first` of a row; those beyond its end are zero.
+// Words of C neighbouring samples from number `first` of a part of a row; those that it does not hold are zero.
 template <int C, Mode MODE, typename T>
-DEVICE void load_samples(Word (&w)[C / 2], const T *row, int first, const Convolution &c)
+DEVICE void load_samples(Word (&w)[C / 2], const T *row, int first, const Part &part, const Convolution &c)
 {
     if constexpr (MODE == Mode::Whole) {
         load_vector<C>(w, row + first);
@@ -75,36 +76,46 @@ DEVICE void load_samples(Word (&w)[C / 2], const T *row, int first, const Convol
 #pragma unroll
         for (int i = 0; i < C / 2; i++)
             w[i] = 0;
-        if (c.vectors) {
-            if (first < c.length)
-                load_vector<C>(w, row + first);
+        row += part.origin + first;
+        if (MODE == Mode::Aligned || c.vectors) {
+            if (part.holds(first))
+                load_vector<C>(w, row);
         } else {
-            const unsigned short *p = reinterpret_cast<const unsigned short *>(row) + first;
-            const int count = c.length - first;
+            const unsigned short *p = reinterpret_cast<const unsigned short *>(row);
 #pragma unroll
             for (int i = 0; i < C; i++)
-                if (i < count)
+                if (part.holds(first + i))
                     w[i / 2] |= (Word)__ldcs(p + i) << (i % 2 * 16);
         }
     }
 }
+// The same of rows that are not cut.
+template <int C, Mode MODE, typename T>
+DEVICE void load_samples(Word (&w)[C / 2], const T *row, int first, const Convolution &c)
+{
+    load_samples<C, MODE>(w, row, first, Part{0, c.length}, c);
+}
 
 template <int C, Mode MODE, typename T>
-DEVICE void store_samples(T *row, int first, const Convolution &c, const Word (&w)[C / 2])
+DEVICE void store_samples(T *row, int first, const Part &part, const Convolution &c, const Word (&w)[C / 2])
 {
     if constexpr (MODE == Mode::Whole) {
         store_vector<C>(row + first, w);
-    } else if (c.vectors) {
-        if (first < c.length)
-            store_vector<C>(row + first, w);
+    } else if (MODE == Mode::Aligned || c.vectors) {
+        if (part.holds(first))
+            store_vector<C>(row + part.origin + first, w);
     } else {
-        unsigned short *p = reinterpret_cast<unsigned short *>(row) + first;
-        const int count = c.length - first;
+        unsigned short *p = reinterpret_cast<unsigned short *>(row) + part.origin + first;
 #pragma unroll
         for (int i = 0; i < C; i++)
-            if (i < count)
+            if (part.holds(first + i))
                 __stcs(p + i, (unsigned short)(w[i / 2] >> (i % 2 * 16)));
     }
+}
+template <int C, Mode MODE, typename T>
+DEVICE void store_samples(T *row, int first, const Convolution &c, const Word (&w)[C / 2])
+{
+    store_samples<C, MODE>(row, first, Part{0, c.length}, c, w);
 }
 
 // What a kernel does: PRECISE ones take sums and butterflies in f32, which f16 results (11 bits) need and bf16 results
@@ -122,7 +133,7 @@ template <typename K, Mode MODE>
 DEVICE void gate_in(Word a, Word b, Word ga, Word gb, float scale, Word &first, Word &second)
 {
     typedef typename K::F F;
-    if constexpr (!K::GATED && MODE == Mode::Whole) {
+    if constexpr (!K::GATED && MODE != Mode::General) {
         first = F::lows(a, b);
         second = F::highs(a, b);
     } else {

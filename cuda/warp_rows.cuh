@@ -51,16 +51,17 @@ template <typename K, int R, Mode MODE> struct WarpRow {
     DEVICE Word forward(const Row<T> &row, float scale, Word (&z_re)[R][4], Word (&z_im)[R][4]) const
     {
         const T *u = row.u(), *in_gate = row.in_gate();
+        const Part inputs = row.inputs();
         Word v[R][4], magnitude = 0;
 #pragma unroll
         for (int q = 0; q < 4; q++) {
             const int first = first_sample(q);
             Word a[R / 2], b[R / 2], ga[R / 2] = {}, gb[R / 2] = {};
-            load_samples<R, MODE>(a, u, first, row.c);
-            load_samples<R, MODE>(b, u, first + 16 * R, row.c);
+            load_samples<R, MODE>(a, u, first, inputs, row.c);
+            load_samples<R, MODE>(b, u, first + 16 * R, inputs, row.c);
             if (K::GATED) {
-                load_samples<R, MODE>(ga, in_gate, first, row.c);
-                load_samples<R, MODE>(gb, in_gate, first + 16 * R, row.c);
+                load_samples<R, MODE>(ga, in_gate, first, inputs, row.c);
+                load_samples<R, MODE>(gb, in_gate, first + 16 * R, inputs, row.c);
             }
 #pragma unroll
             for (int j = 0; j < R / 2; j++)
@@ -115,8 +116,8 @@ template <typename K, int R, Mode MODE> struct WarpRow {
             const T *out_gate = row.out_gate();
 #pragma unroll
             for (int q = 0; q < 4; q++) {
-                load_samples<R, MODE>(out[q][0], out_gate, first_sample(q), row.c);
-                load_samples<R, MODE>(out[q][1], out_gate, first_sample(q) + 16 * R, row.c);
+                load_samples<R, MODE>(out[q][0], out_gate, first_sample(q), row.outputs(), row.c);
+                load_samples<R, MODE>(out[q][1], out_gate, first_sample(q) + 16 * R, row.outputs(), row.c);
             }
         }
         keep_order();
@@ -155,8 +156,8 @@ template <typename K, int R, Mode MODE> struct WarpRow {
         T *y_row = row.y();
 #pragma unroll
         for (int q = 0; q < 4; q++) {
-            store_samples<R, MODE>(y_row, first_sample(q), row.c, out[q][0]);
-            store_samples<R, MODE>(y_row, first_sample(q) + 16 * R, row.c, out[q][1]);
+            store_samples<R, MODE>(y_row, first_sample(q), row.outputs(), row.c, out[q][0]);
+            store_samples<R, MODE>(y_row, first_sample(q) + 16 * R, row.outputs(), row.c, out[q][1]);
         }
         return watched;
     }
@@ -184,9 +185,9 @@ template <typename K, int R, Mode MODE> DEVICE WarpRow<K, R, MODE> warp_row()
 }
 
 // A function of its own, so as not to take the registers of the common case.
-template <typename K, int R> __device__ __noinline__ Word warp_row_in_general(const Convolution &c, int batch, int channel, float scale)
+template <typename K, int R> __device__ __noinline__ Word warp_row_in_general(const Convolution &c, int batch, int channel, int piece, float scale)
 {
-    return warp_row<K, R, Mode::General>().convolve(Row<typename K::T>(c, batch, channel), scale);
+    return warp_row<K, R, Mode::General>().convolve(Row<typename K::T>(c, batch, channel, piece), scale);
 }
 
 template <typename K, int R, Mode MODE> DEVICE void warp_rows(const Convolution &c)
@@ -197,12 +198,12 @@ template <typename K, int R, Mode MODE> DEVICE void warp_rows(const Convolution 
     warp.group.clear();
     __syncthreads();
     const auto general = [&](const Row<typename K::T> &row, float scale) {
-        return warp_row_in_general<K, R>(c, row.batch, row.channel, scale);
+        return warp_row_in_general<K, R>(c, row.batch, row.channel, row.piece, scale);
     };
-    for_each_row<K>(
+    for_each_row<K, MODE>(
         c, warp.group,
         [&](const Row<typename K::T> &row) {
-            return MODE == Mode::Whole ? warp.convolve(row, 1.f) : general(row, 1.f);
+            return MODE == Mode::General ? general(row, 1.f) : warp.convolve(row, 1.f);
         },
         general);
 }

@@ -39,6 +39,10 @@ pub struct Case {
     pub batch: usize,
     pub channels: usize,
     pub length: usize,
+    /// Of the kernel, where they are fewer than samples.
+    pub taps: Option<usize>,
+    /// Whether the kernel has zeros for the missing taps, so that rows are not cut into pieces.
+    pub padded: bool,
     /// Of size `length`, instead of causal.
     pub circular: bool,
     /// Whether inputs may lie in the GPU's cache.
@@ -54,7 +58,12 @@ impl fmt::Display for Case {
             ..
         } = self;
         let (dtype, way) = (self.dtype.as_str(), self.way);
-        write!(f, "{dtype} {way} {batch} x {channels} x {length}")
+        write!(f, "{dtype} {way} {batch} x {channels} x {length}")?;
+        match (self.taps, self.padded) {
+            (None, _) => Ok(()),
+            (Some(taps), false) => write!(f, ", {taps} taps"),
+            (Some(taps), true) => write!(f, ", {taps} taps and zeros"),
+        }
     }
 }
 
@@ -153,21 +162,22 @@ impl Case {
     /// Random kernels that decay, as those of trained models do, on the CPU; channels take them in turn.
     fn kernels(&self) -> Result<Tensor> {
         let mut random = StdRng::seed_from_u64(1);
-        let length = self.length as f64;
+        let taps = self.taps.unwrap_or(self.length);
+        let length = taps as f64;
         let count = self.channels.min(KERNELS);
-        let values: Vec<f32> = (0..count * self.length)
+        let values: Vec<f32> = (0..count * taps)
             .map(|index| {
                 let uniform: f64 = (0..4).map(|_| random.random_range(-1.0..1.0)).sum();
                 let normal = uniform * 0.75f64.sqrt();
-                let lag = (index % self.length) as f64;
+                let lag = (index % taps) as f64;
                 (normal * (-6.0 * lag / length).exp() / length.sqrt()) as f32
             })
             .collect();
-        Ok(Tensor::from_vec(
-            values,
-            (count, self.length),
-            &Device::Cpu,
-        )?)
+        let kernels = Tensor::from_vec(values, (count, taps), &Device::Cpu)?;
+        Ok(match self.padded {
+            true => kernels.pad_with_zeros(1, 0, self.length - taps)?,
+            false => kernels,
+        })
     }
 
     /// The largest batch of at most the given one for which the case takes half of the free memory.
@@ -208,6 +218,8 @@ impl Case {
             batch: self.batch,
             channels: self.channels,
             length: self.length,
+            taps: self.taps,
+            padded: self.padded,
             circular: self.circular,
             cached: self.cached,
             ms: timing.ms,

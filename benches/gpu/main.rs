@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench --features cuda --bench gpu -- --json gpu.json --svg gpu.svg
+//! cargo bench --features cuda --bench gpu -- --lengths 65536,1048576 --taps 128,1024 --padded
 //! cargo bench --features cuda --bench gpu -- --lengths 1024,4096 --dtypes bf16 --ways gated --batch 8
 //! python3 scripts/bench_torch_gpu.py --json torch.json
 //! cargo bench --features cuda --bench gpu -- --against torch.json --svg both.svg
@@ -57,6 +58,12 @@ struct Arguments {
     /// Channels
     #[arg(long, default_value_t = 768)]
     channels: usize,
+    /// Kernels of so many taps, where that is less than L, instead of L
+    #[arg(long, value_delimiter = ',')]
+    taps: Vec<usize>,
+    /// Those kernels with zeros up to L taps, too: rows are not cut into pieces for them
+    #[arg(long, requires = "taps")]
+    padded: bool,
     /// Circular convolutions of size L instead of causal ones
     #[arg(long)]
     circular: bool,
@@ -108,33 +115,51 @@ impl Arguments {
                 for &way in &self.ways {
                     let long = LONG.iter().filter(|_| self.long);
                     let lengths = self.lengths.iter().chain(long);
-                    cases.extend(lengths.map(|&length| Case {
-                        dtype: match name.as_str() {
-                            "f32" => DType::F32,
-                            "f16" => DType::F16,
-                            _ => DType::BF16,
-                        },
-                        way,
-                        batch,
-                        channels,
-                        length,
-                        circular: self.circular,
-                        cached,
-                    }));
+                    for &length in lengths {
+                        cases.extend(self.kernels(length).map(|(taps, padded)| Case {
+                            dtype: match name.as_str() {
+                                "f32" => DType::F32,
+                                "f16" => DType::F16,
+                                _ => DType::BF16,
+                            },
+                            way,
+                            batch,
+                            channels,
+                            length,
+                            taps,
+                            padded,
+                            circular: self.circular,
+                            cached,
+                        }));
+                    }
                 }
             }
         }
         cases
+    }
+
+    /// The taps of the kernels for rows of `length` samples, and whether there are zeros after them.
+    fn kernels(&self, length: usize) -> impl Iterator<Item = (Option<usize>, bool)> + '_ {
+        let paddings: &[bool] = if self.padded {
+            &[false, true]
+        } else {
+            &[false]
+        };
+        let short = self.taps.iter().filter(move |&&taps| taps < length);
+        let short =
+            short.flat_map(|&taps| paddings.iter().map(move |&padded| (Some(taps), padded)));
+        let whole = self.taps.is_empty().then_some((None, false));
+        whole.into_iter().chain(short)
     }
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let sizes = [arguments.batch, arguments.channels];
-    let lengths = arguments.lengths.iter();
+    let lengths = arguments.lengths.iter().chain(&arguments.taps);
     ensure!(
         lengths.chain(&sizes).all(|&size| size > 0),
-        "lengths, --batch and --channels: expected at least 1"
+        "lengths, --taps, --batch and --channels: expected at least 1"
     );
     let read = |path: &Path| Report::read(path).with_context(|| path.display().to_string());
     let against = arguments.against.as_deref().map(read).transpose()?;

@@ -21,6 +21,12 @@ pub struct Row {
     pub batch: usize,
     pub channels: usize,
     pub length: usize,
+    /// Of the kernel, where they were fewer than samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taps: Option<usize>,
+    /// Whether the kernel had zeros for the missing taps.
+    #[serde(default)]
+    pub padded: bool,
     pub circular: bool,
     /// Whether inputs may have been in the GPU's cache.
     pub cached: bool,
@@ -76,12 +82,13 @@ impl Report {
 }
 
 impl Row {
-    fn case(&self) -> (&str, &str, [usize; 3], [bool; 2]) {
+    fn case(&self) -> (&str, &str, [usize; 3], Option<usize>, [bool; 3]) {
         (
             &self.dtype,
             &self.way,
             [self.batch, self.channels, self.length],
-            [self.circular, self.cached],
+            self.taps,
+            [self.padded, self.circular, self.cached],
         )
     }
 
@@ -110,6 +117,12 @@ impl Row {
         }
         if self.cached {
             line += " in cache";
+        }
+        if let Some(taps) = self.taps {
+            line += &format!(", {taps} taps");
+        }
+        if self.padded {
+            line += " and zeros";
         }
         line += &format!(" | {batch} x {channels} x {length} | {}", number(self.ms));
         line += match self.graph {

@@ -13,6 +13,7 @@ mod golden;
 mod gradients;
 mod long_rows;
 mod partial;
+mod pieces;
 mod properties;
 mod reference;
 mod rows;

@@ -1,5 +1,6 @@
 //! The arguments of the long convolution's kernels, as `cuda/convolution.cuh` declares them.
 
+use super::pieces::Pieces;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 
 /// Rows of consecutive samples on the device.
@@ -25,6 +26,7 @@ pub(super) struct Convolution {
     pub(super) spectrum: u64,
     pub(super) unscale: u64,
     pub(super) tables: u64,
+    /// Batch items, times the pieces of a row.
     pub(super) batch: i32,
     pub(super) channels: i32,
     pub(super) length: i32,
@@ -32,6 +34,26 @@ pub(super) struct Convolution {
     pub(super) vectors: i32,
     /// `y += …` instead of `y = …`.
     pub(super) accumulate: i32,
+    /// Pieces of a row, outputs of a piece, and its samples before the first of them.
+    pub(super) pieces: i32,
+    pub(super) step: i32,
+    pub(super) before: i32,
+}
+
+impl Convolution {
+    /// The same with rows in pieces.
+    pub(super) fn in_pieces(self, pieces: Option<Pieces>) -> Self {
+        match pieces {
+            None => self,
+            Some(pieces) => Convolution {
+                batch: self.batch * pieces.count as i32,
+                pieces: pieces.count as i32,
+                step: pieces.step as i32,
+                before: pieces.before as i32,
+                ..self
+            },
+        }
+    }
 }
 
 // SAFETY: a C structure of integers, the same as the kernels' parameter.
@@ -46,6 +68,7 @@ mod tests {
         assert_eq!(std::mem::offset_of!(Convolution, y), 72);
         assert_eq!(std::mem::offset_of!(Convolution, spectrum), 96);
         assert_eq!(std::mem::offset_of!(Convolution, batch), 120);
-        assert_eq!(size_of::<Convolution>(), 144);
+        assert_eq!(std::mem::offset_of!(Convolution, pieces), 140);
+        assert_eq!(size_of::<Convolution>(), 152);
     }
 }

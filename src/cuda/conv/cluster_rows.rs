@@ -86,7 +86,7 @@ impl OnClusters {
             cluster_tables(&recipe)
         })?;
         let stream = device.cuda_stream();
-        inputs.for_each_launch(|part, offset| {
+        inputs.for_each_launch(None, |part, offset| {
             let (batch, channels) = (part.u.batch, part.u.channels);
             let (words, _words) = spectrum.words.device_ptr(&stream);
             let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);

@@ -6,6 +6,7 @@ mod tables;
 pub(crate) use recipe::FullRecipe;
 
 use super::made_once::MadeOnce;
+use super::pieces::Pieces;
 use super::sequences::Inputs;
 use super::spectrum::{launch_config, FullSpectrum};
 use crate::cuda::device::load_with_shared_memory;
@@ -25,29 +26,32 @@ pub(super) enum Direction {
 }
 
 /// `y = out_gate ⊙ ((in_gate ⊙ u) ∗ k)` for contiguous `y`, or with the transpose of the
-/// convolution.
+/// convolution; of rows, or of their pieces.
 pub(super) fn apply(
     device: &CudaDevice,
     recipe: &FullRecipe,
+    pieces: Option<Pieces>,
     inputs: &Inputs<'_, f32>,
     spectrum: &FullSpectrum,
     direction: Direction,
     y: &mut CudaSlice<f32>,
 ) -> Result<()> {
-    check_length(inputs, recipe.size)?;
+    if pieces.is_none() {
+        check_length(inputs, recipe.size)?;
+    }
     let stream = device.cuda_stream();
     let tables = tables_on(device, recipe)?;
-    inputs.for_each_launch(|part, offset| {
+    inputs.for_each_launch(pieces, |part, offset| {
         let (spectrum, _spectrum) = spectrum.values.device_ptr(&stream);
         let (tables, _tables) = tables.device_ptr(&stream);
         part.with_addresses(&stream, y, offset, |addresses| {
-            let arguments = addresses.convolution(spectrum, 0, tables);
+            let arguments = addresses.convolution(spectrum, 0, tables).in_pieces(pieces);
             let output_length = part.u.length as i32;
             let function = recipe.function(direction == Direction::Transposed);
             let bytes = recipe.shared_bytes();
             let kernel = load_with_shared_memory(device, "full_rows", &function, bytes)?;
             let config = launch_config(
-                part.u.batch * part.u.channels,
+                part.u.batch * part.u.channels * pieces.map_or(1, |pieces| pieces.count),
                 recipe.rows_per_block(),
                 recipe.threads(),
                 bytes,

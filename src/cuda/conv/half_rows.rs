@@ -1,6 +1,7 @@
-//! Launches of the kernels for f16 and bf16: one for all rows of a call.
+//! Launches of the kernels for f16 and bf16: one for all rows of a call, or for all of their pieces.
 
 use super::made_once::MadeOnce;
+use super::pieces::Pieces;
 use super::recipe::{Form, HalfRecipe};
 use super::sequences::Inputs;
 use super::spectrum::HalfSpectrum;
@@ -35,14 +36,17 @@ static TABLES: MadeOnce<(usize, Form), u32> = MadeOnce::new();
 pub(super) fn convolve<T: HalfSample>(
     device: &CudaDevice,
     recipe: &HalfRecipe,
+    pieces: Option<Pieces>,
     inputs: &Inputs<'_, T>,
     spectrum: &HalfSpectrum,
     y: &mut CudaSlice<T>,
 ) -> Result<()> {
     let tables = TABLES.on(device, (recipe.size, recipe.form), || tables(recipe))?;
     let stream = device.cuda_stream();
-    inputs.for_each_launch(|part, offset| {
-        launch(device, &stream, recipe, part, spectrum, &tables, y, offset)
+    inputs.for_each_launch(pieces, |part, offset| {
+        launch(
+            device, &stream, recipe, pieces, part, spectrum, &tables, y, offset,
+        )
     })
 }
 
@@ -51,38 +55,41 @@ fn launch<T: HalfSample>(
     device: &CudaDevice,
     stream: &CudaStream,
     recipe: &HalfRecipe,
+    pieces: Option<Pieces>,
     inputs: &Inputs<'_, T>,
     spectrum: &HalfSpectrum,
     tables: &CudaSlice<u32>,
     y: &mut CudaSlice<T>,
     y_offset: usize,
 ) -> Result<()> {
-    let (batch, channels, length) = (inputs.u.batch, inputs.u.channels, inputs.u.length);
+    let (channels, length) = (inputs.u.channels, inputs.u.length);
+    let batch = inputs.u.batch * pieces.map_or(1, |pieces| pieces.count);
     let (words, _words) = spectrum.words.device_ptr(stream);
     let (unscale, _unscale) = spectrum.unscale.device_ptr(stream);
     let (tables, _tables) = tables.device_ptr(stream);
 
     let gated = inputs.gates.is_some();
     inputs.with_addresses(stream, y, y_offset, |rows| {
-        let whole = rows.vectors && length == recipe.size;
+        let length = pieces.is_none().then_some(length);
+        let mode = recipe.mode(rows.vectors, length);
         let dtype = match recipe.precise {
             true => T::PRECISE_NAME,
             false => T::NAME,
         };
         let limits = Limits::of(device)?;
         let paired = recipe.paired(limits.shared_memory_bytes).filter(|paired| {
-            let function = paired.function(dtype, gated, whole);
+            let function = paired.function(dtype, gated, mode);
             is_compiled(&limits, paired.family.module(), &function)
         });
         let recipe = paired.as_ref().unwrap_or(recipe);
-        let function = recipe.function(dtype, gated, whole);
+        let function = recipe.function(dtype, gated, mode);
         let kernel = load_with_shared_memory(
             device,
             recipe.family.module(),
             &function,
             recipe.shared_bytes,
         )?;
-        let arguments = rows.convolution(words, unscale, tables);
+        let arguments = rows.convolution(words, unscale, tables).in_pieces(pieces);
         let config = LaunchConfig {
             grid_dim: (
                 recipe.blocks(batch, channels, gated, limits.multiprocessors) as u32,

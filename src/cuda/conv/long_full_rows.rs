@@ -70,7 +70,7 @@ pub(super) fn apply(
     let stream = device.cuda_stream();
     let tables = full_rows::tables_on(device, &FullRecipe::ROWS_IN_PASSES)?;
     let in_group = rows_of_group(recipe, inputs);
-    inputs.for_each_launch(|part, offset| {
+    inputs.for_each_launch(None, |part, offset| {
         let (spectrum, _spectrum) = spectrum.values.device_ptr(&stream);
         let (tables, _tables) = tables.device_ptr(&stream);
         let (workspace, _workspace) = workspace.device_ptr_mut(&stream);
@@ -181,6 +181,9 @@ impl Passes<'_> {
                 length: 0,
                 vectors: 0,
                 accumulate: 0,
+                pieces: 1,
+                step: i32::MAX,
+                before: 0,
             },
             workspace,
             first: first as i32,
@@ -254,9 +257,9 @@ mod tests {
 
     #[test]
     fn the_layout_is_that_of_the_kernels() {
-        assert_eq!(std::mem::offset_of!(Group, workspace), 144);
-        assert_eq!(std::mem::offset_of!(Group, output_length), 172);
-        assert_eq!(size_of::<Group>(), 176);
+        assert_eq!(std::mem::offset_of!(Group, workspace), 152);
+        assert_eq!(std::mem::offset_of!(Group, output_length), 180);
+        assert_eq!(size_of::<Group>(), 184);
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub(super) fn convolve<T: HalfSample>(
     let tables = TABLES.on(device, (recipe.size, recipe.form), || long_tables(recipe))?;
     let stream = device.cuda_stream();
     let (in_group, workspace_groups) = (workspace.rows, workspace.groups);
-    inputs.for_each_launch(|part, offset| {
+    inputs.for_each_launch(None, |part, offset| {
         let (batch, channels, length) = (part.u.batch, part.u.channels, part.u.length);
         let (words, _words) = spectrum.words.device_ptr(&stream);
         let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);
@@ -296,9 +296,9 @@ mod tests {
 
     #[test]
     fn the_layout_is_that_of_the_kernels() {
-        assert_eq!(std::mem::offset_of!(Group, workspace), 144);
-        assert_eq!(std::mem::offset_of!(Group, first), 168);
-        assert_eq!(size_of::<Group>(), 184);
+        assert_eq!(std::mem::offset_of!(Group, workspace), 152);
+        assert_eq!(std::mem::offset_of!(Group, first), 176);
+        assert_eq!(size_of::<Group>(), 192);
     }
 
     #[test]

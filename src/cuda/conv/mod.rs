@@ -2,7 +2,8 @@
 //!
 //! f16 and bf16 rows take the tensor-core kernels: in one pass, where a multiprocessor holds them
 //! ([`half_rows`]) or a cluster of them ([`cluster_rows`]), else in several ([`long_rows`]). f32 rows take those in
-//! full precision, in one pass ([`full_rows`]) or in several ([`long_full_rows`]).
+//! full precision, in one pass ([`full_rows`]) or in several ([`long_full_rows`]). Rows that are long beside their
+//! kernel are cut into pieces for the kernels of one pass ([`pieces`]), where that is faster.
 
 mod arguments;
 mod cluster_rows;
@@ -11,6 +12,7 @@ mod half_rows;
 mod long_full_rows;
 mod long_rows;
 mod made_once;
+mod pieces;
 pub(crate) mod recipe;
 mod sequences;
 mod side_streams;
@@ -30,6 +32,8 @@ use full_rows::{Direction, FullRecipe};
 use half_rows::HalfSample;
 use long_full_rows::recipe::LongFullRecipe;
 use long_rows::recipe::LongRecipe;
+use pieces::cost::Samples;
+use pieces::Pieces;
 use recipe::{Form, HalfRecipe};
 use sequences::{Inputs, Rows};
 use spectrum::{FullSpectrum, HalfSpectrum, Taps};
@@ -38,10 +42,30 @@ use std::sync::Arc;
 /// The spectra that a prepared kernel keeps on its device.
 #[derive(Default)]
 pub(crate) struct SpectrumCache {
-    /// By transform size and form, and how many of them a row takes.
-    half: Recent<(usize, Form, usize), HalfSpectrum>,
+    /// By transform size and form.
+    half: Recent<(usize, Form, Served), HalfSpectrum>,
     /// By transform size.
-    full: Recent<usize, FullSpectrum>,
+    full: Recent<(usize, Served), FullSpectrum>,
+}
+
+/// What the transform of a spectrum takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    Rows,
+    /// So many to a row.
+    Segments(usize),
+    /// Pieces of rows with so many samples before their outputs.
+    Pieces {
+        before: usize,
+    },
+}
+
+impl Served {
+    fn by(pieces: Option<Pieces>) -> Self {
+        pieces.map_or(Served::Rows, |pieces| Served::Pieces {
+            before: pieces.before,
+        })
+    }
 }
 
 /// The convolution, as new storage of shape `(B, H, L)`.
@@ -73,8 +97,21 @@ fn half_forward<T: HalfSample + CudaDType>(
     let device = sequences.storage().device();
     let inputs = sequences.inputs::<T>()?;
     let limits = Limits::of(device)?;
-    let Some(recipe) = HalfRecipe::choose(inputs.u.length, limits.shared_memory_bytes) else {
-        return match LongRecipe::choose(inputs.u.length, limits.shared_memory_bytes) {
+    let length = inputs.u.length;
+    let window = kernel.window(length);
+    let samples = match (inputs.are_vectors(&device.cuda_stream()), T::NAME) {
+        (true, "bf16") => Samples::AlignedBf16,
+        (true, _) => Samples::AlignedF16,
+        (false, _) => Samples::Unaligned,
+    };
+    let in_pieces = pieces::of_half_rows(samples, length, &window, limits.shared_memory_bytes)
+        .map(|(recipe, pieces)| (recipe, Some(pieces)));
+    let in_one = || {
+        let recipe = HalfRecipe::choose(length, limits.shared_memory_bytes)?;
+        Some((recipe.for_window(&window), None))
+    };
+    let Some((recipe, pieces)) = in_pieces.or_else(in_one) else {
+        return match LongRecipe::choose(length, limits.shared_memory_bytes) {
             Some(recipe) => long_forward(device, &recipe, &inputs, kernel),
             None => by_way_of_f32(sequences, kernel),
         };
@@ -82,9 +119,8 @@ fn half_forward<T: HalfSample + CudaDType>(
     // SAFETY: the convolution writes every sample.
     let mut y = unsafe { uninitialized::<T>(device, inputs.u.count(), "the output")? };
     if inputs.u.count() > 0 {
-        let recipe = recipe.for_window(&kernel.window(inputs.u.length));
-        let spectrum = kernel.half_spectrum(device, &recipe)?;
-        half_rows::convolve(device, &recipe, &inputs, &spectrum, &mut y)?;
+        let spectrum = kernel.half_spectrum(device, &recipe, pieces)?;
+        half_rows::convolve(device, &recipe, pieces, &inputs, &spectrum, &mut y)?;
     }
     Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
 }
@@ -123,16 +159,18 @@ fn full_forward(sequences: Sequences<'_>, kernel: Kernel<'_>) -> Result<CudaStor
     let mut y = unsafe { uninitialized::<f32>(device, inputs.u.count(), "the output")? };
     if inputs.u.count() > 0 {
         let direction = Direction::Convolution;
-        match full_recipe(device, inputs.u.length)? {
-            Full::Direct(recipe) => {
-                let spectrum = kernel.full_spectrum(recipe.size, |taps, window| {
+        match full_recipe(device, inputs.u.length, &kernel)? {
+            Full::Direct(recipe, pieces) => {
+                let spectrum = kernel.full_spectrum(recipe.size, pieces, |taps, window| {
                     spectrum::full(device, &recipe, taps, window)
                 })?;
-                full_rows::apply(device, &recipe, &inputs, &spectrum, direction, &mut y)?;
+                full_rows::apply(
+                    device, &recipe, pieces, &inputs, &spectrum, direction, &mut y,
+                )?;
             }
             Full::InPasses(recipe) => {
                 let mut workspace = long_full_rows::workspace(device, &recipe, &inputs)?;
-                let spectrum = kernel.full_spectrum(recipe.size, |taps, window| {
+                let spectrum = kernel.full_spectrum(recipe.size, None, |taps, window| {
                     long_full_rows::spectrum(device, &recipe, taps, window)
                 })?;
                 long_full_rows::apply(
@@ -152,14 +190,19 @@ fn full_forward(sequences: Sequences<'_>, kernel: Kernel<'_>) -> Result<CudaStor
 
 /// How rows of f32 are computed.
 enum Full {
-    Direct(FullRecipe),
+    /// In one transform each, or in pieces of which that is true.
+    Direct(FullRecipe, Option<Pieces>),
     InPasses(LongFullRecipe),
 }
 
-fn full_recipe(device: &CudaDevice, length: usize) -> Result<Full> {
+fn full_recipe(device: &CudaDevice, length: usize, kernel: &Kernel<'_>) -> Result<Full> {
     let shared_memory_bytes = Limits::of(device)?.shared_memory_bytes;
+    let window = kernel.window(length);
+    if let Some((recipe, pieces)) = pieces::of_full_rows(length, &window, shared_memory_bytes) {
+        return Ok(Full::Direct(recipe, Some(pieces)));
+    }
     if let Some(recipe) = FullRecipe::choose(length, shared_memory_bytes) {
-        return Ok(Full::Direct(recipe));
+        return Ok(Full::Direct(recipe, None));
     }
     long_full_recipe(length, shared_memory_bytes).map(Full::InPasses)
 }
@@ -250,18 +293,28 @@ impl Kernel<'_> {
         LagWindow::new(semantics, length, taps)
     }
 
+    /// The same in transforms of `size` points, of rows or of pieces: of rows of every length that such a
+    /// transform holds.
+    fn window_in(&self, size: usize, pieces: Option<Pieces>) -> LagWindow {
+        pieces.map_or_else(|| self.window(size), |pieces| pieces.window())
+    }
+
     /// The spectra for transforms of f16.
-    fn half_spectrum(&self, device: &CudaDevice, recipe: &HalfRecipe) -> Result<Arc<HalfSpectrum>> {
-        self.kept_half(recipe.size, recipe.form, 1, || {
-            // They serve rows of every length that the transform holds.
-            let window = self.window(recipe.size);
+    fn half_spectrum(
+        &self,
+        device: &CudaDevice,
+        recipe: &HalfRecipe,
+        pieces: Option<Pieces>,
+    ) -> Result<Arc<HalfSpectrum>> {
+        self.kept_half(recipe.size, recipe.form, Served::by(pieces), || {
+            let window = self.window_in(recipe.size, pieces);
             self.with_taps(|taps| spectrum::half(device, recipe, taps, &window))
         })
     }
 
     /// The spectra for transforms of f16 in several passes: of other sizes than those in one.
     fn long_spectrum(&self, device: &CudaDevice, recipe: &LongRecipe) -> Result<Arc<HalfSpectrum>> {
-        self.kept_half(recipe.size, recipe.form, 1, || {
+        self.kept_half(recipe.size, recipe.form, Served::Rows, || {
             let window = self.window(recipe.size);
             let full = long_full_recipe(recipe.size, Limits::of(device)?.shared_memory_bytes)?;
             self.with_taps(|taps| spectrum::long(device, recipe, &full, taps, &window))
@@ -271,7 +324,7 @@ impl Kernel<'_> {
     /// The spectra of a causal kernel for rows of so many segments.
     fn segment_spectra(&self, device: &CudaDevice, segments: usize) -> Result<Arc<HalfSpectrum>> {
         let size = cluster_rows::recipe::SIZE;
-        self.kept_half(size, Form::RightAngle, segments, || {
+        self.kept_half(size, Form::RightAngle, Served::Segments(segments), || {
             let shared_memory_bytes = Limits::of(device)?.shared_memory_bytes;
             let full = long_full_recipe(size, shared_memory_bytes)?;
             let recipe =
@@ -284,20 +337,20 @@ impl Kernel<'_> {
         })
     }
 
-    /// Spectra by the size and form of the transforms, and how many of them a row takes: computed anew
-    /// where they are not kept.
+    /// Spectra by the size and form of the transforms, and what they serve: computed anew where they are
+    /// not kept.
     fn kept_half(
         &self,
         size: usize,
         form: Form,
-        segments: usize,
+        served: Served,
         compute: impl FnOnce() -> Result<HalfSpectrum>,
     ) -> Result<Arc<HalfSpectrum>> {
         match self {
             Kernel::Taps(..) => compute().map(Arc::new),
             Kernel::Prepared(kernel) => {
                 let kept = &kernel.device_cache.half;
-                kept.get((size, form, segments), compute)
+                kept.get((size, form, served), compute)
             }
         }
     }
@@ -306,16 +359,19 @@ impl Kernel<'_> {
     fn full_spectrum(
         &self,
         size: usize,
+        pieces: Option<Pieces>,
         compute: impl FnOnce(&Taps<'_>, &LagWindow) -> Result<FullSpectrum>,
     ) -> Result<Arc<FullSpectrum>> {
         let compute = || {
-            // They serve rows of every length that the transform holds.
-            let window = self.window(size);
+            let window = self.window_in(size, pieces);
             self.with_taps(|taps| compute(taps, &window))
         };
         match self {
             Kernel::Taps(..) => compute().map(Arc::new),
-            Kernel::Prepared(kernel) => kernel.device_cache.full.get(size, compute),
+            Kernel::Prepared(kernel) => {
+                let key = (size, Served::by(pieces));
+                kernel.device_cache.full.get(key, compute)
+            }
         }
     }
 

@@ -48,6 +48,14 @@ impl Form {
     }
 }
 
+/// How a kernel takes rows, as `Mode` in `cuda/samples.cuh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Whole,
+    Aligned,
+    General,
+}
+
 /// The transform of `size = first_points · second_points · 16 · butterfly_points` complex points
 /// that a row takes, and the blocks that do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -301,14 +309,28 @@ impl HalfRecipe {
         }
     }
 
-    /// The kernel for a dtype ("bf16", "bf16_precise" or "f16"), gates, and rows that are whole (as `Mode` in `cuda/samples.cuh`) or not.
-    pub(crate) fn function(&self, dtype: &str, gated: bool, whole: bool) -> String {
+    /// How rows of `length` samples are taken, or pieces of rows where there is none; `vectors` says whether
+    /// all begin at multiples of 16 bytes and hold whole vectors of 16 bytes.
+    pub(crate) fn mode(&self, vectors: bool, length: Option<usize>) -> Mode {
+        match (vectors, self.family) {
+            (true, _) if length == Some(self.size) => Mode::Whole,
+            (true, Family::WarpRows | Family::BlockRows) if !self.precise => Mode::Aligned,
+            _ => Mode::General,
+        }
+    }
+
+    /// The kernel for a dtype ("bf16", "bf16_precise" or "f16"), gates, and a way to take rows.
+    pub(crate) fn function(&self, dtype: &str, gated: bool, mode: Mode) -> String {
         format!(
             "{}_p{}_{dtype}_{}_{}",
             self.family.module(),
             self.size,
             if gated { "gated" } else { "plain" },
-            if whole { "whole" } else { "general" },
+            match mode {
+                Mode::Whole => "whole",
+                Mode::Aligned => "aligned",
+                Mode::General => "general",
+            },
         )
     }
 }
@@ -380,7 +402,7 @@ mod tests {
         };
         let recipe = paired(32768, 227 << 10).unwrap();
         assert_eq!(
-            recipe.function("bf16", true, true),
+            recipe.function("bf16", true, Mode::Whole),
             "pair_rows_p32768_bf16_gated_whole"
         );
         assert_eq!(recipe.threads(), 512);
@@ -414,14 +436,19 @@ mod tests {
         for size in SIZES.iter().filter_map(|size| size.fitted(227 << 10)) {
             if let Some(paired) = size.paired(227 << 10) {
                 for gated in [false, true] {
-                    let name = paired.function("bf16", gated, true);
+                    let name = paired.function("bf16", gated, Mode::Whole);
                     choose(PTX, paired.family.module(), &name, 1000).unwrap();
                 }
             }
-            for dtype in ["bf16", "bf16_precise", "f16"] {
-                for (gated, whole) in [(false, false), (false, true), (true, false), (true, true)] {
-                    let name = size.function(dtype, gated, whole);
-                    choose(PTX, size.family.module(), &name, 1000).unwrap();
+            for (dtype, precise) in [("bf16", false), ("bf16", true), ("f16", false)] {
+                let size = HalfRecipe { precise, ..size };
+                let dtype = if precise { "bf16_precise" } else { dtype };
+                for gated in [false, true] {
+                    for (vectors, length) in [(true, size.size), (true, 8), (false, 8)] {
+                        let mode = size.mode(vectors, Some(length));
+                        let name = size.function(dtype, gated, mode);
+                        choose(PTX, size.family.module(), &name, 1000).unwrap();
+                    }
                 }
             }
         }

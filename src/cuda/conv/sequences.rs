@@ -1,6 +1,7 @@
 //! Views of candle's tensors as rows on the device.
 
 use super::arguments::{Convolution, Sequence};
+use super::pieces::Pieces;
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
@@ -130,6 +131,9 @@ impl Addresses {
             length: self.length as i32,
             vectors: i32::from(self.vectors),
             accumulate: 0,
+            pieces: 1,
+            step: i32::MAX,
+            before: 0,
         }
     }
 }
@@ -198,17 +202,21 @@ impl<'a, T> Inputs<'a, T> {
                 .all(|rows| rows.argument(stream).0.is_aligned(bytes as i64))
     }
 
-    /// Calls `body` with batch items that make up as many rows as one launch counts, and with the
-    /// number of samples before theirs in contiguous outputs.
+    /// Calls `body` with batch items that make up as many rows, or pieces of rows, as one launch counts,
+    /// and with the number of samples before theirs in contiguous outputs.
     pub(super) fn for_each_launch(
         &self,
+        pieces: Option<Pieces>,
         mut body: impl FnMut(&Self, usize) -> Result<()>,
     ) -> Result<()> {
         let rows = &self.u;
-        if rows.channels > MOST_ROWS {
+        let of_item = rows
+            .channels
+            .saturating_mul(pieces.map_or(1, |pieces| pieces.count));
+        if of_item > MOST_ROWS {
             return Err(Error::OutOfRange {
                 quantity: "channels",
-                expected: format!("at most {MOST_ROWS} on a GPU"),
+                expected: format!("at most {MOST_ROWS} rows or pieces of rows on a GPU"),
                 got: rows.channels.to_string(),
             }
             .into());
@@ -216,7 +224,7 @@ impl<'a, T> Inputs<'a, T> {
         if rows.count() == 0 {
             return Ok(());
         }
-        let items = (MOST_ROWS / rows.channels).min(rows.batch).max(1);
+        let items = (MOST_ROWS / of_item).min(rows.batch).max(1);
         for first in (0..rows.batch).step_by(items) {
             let count = items.min(rows.batch - first);
             let part = self.map(|rows| rows.batch_items(first, count));
