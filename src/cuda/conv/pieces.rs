@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn short_kernels_take_pieces_of_long_rows() {
-        for (length, taps) in [(65_536, 128), (70_001, 1000), (1 << 20, 4096), (1 << 23, 1)] {
+        for (length, taps) in [(65_536, 128), (70_001, 1000), (1 << 20, 2000), (1 << 23, 1)] {
             for card in CARDS {
                 let window = causal(length, taps);
                 for samples in HALVES {
