@@ -15,7 +15,7 @@ pub(crate) enum Samples {
 }
 
 /// Tenths of a picosecond for each point of transforms of so many, or of up to so many, on an H100: gated in f16 and
-/// bf16, un-gated in f32. Pieces were measured at every size, rows as a whole at 2^16, 2^18 and 2^20.
+/// bf16, un-gated in f32. Pieces were measured at every size, rows as a whole at powers of two and in segments.
 pub(crate) struct Cost {
     /// In one transform: as pieces or rows of other lengths, and as rows of just that length.
     on_chip: &'static [(usize, u64, u64)],
@@ -34,8 +34,10 @@ const ALIGNED_BF16: Cost = Cost {
     ],
     long: &[
         (1 << 16, 58),
-        (1 << 17, 84),
+        (1 << 17, 58),
+        (3 << 16, 65),
         (1 << 18, 95),
+        (5 << 16, 72),
         (1 << 20, 94),
         (1 << 21, 110),
         (1 << 22, 130),
