@@ -93,8 +93,9 @@ template <typename T, int S> struct RowSegment<T, true, S> {
     DEVICE const T *out_gate() const { return row.out_gate() + segment * S; }
     DEVICE T *y() const { return row.y() + segment * S; }
     DEVICE int length() const { return row.c.length - segment * S; }
-    // What the scale of a row has to be multiplied by so that sums of that many products do not overflow either.
-    DEVICE float margin() const { return 1.f / (2 * segments); }
+    // What the scale of a row has to be multiplied by so that sums of that many products do not overflow either: a power
+    // of two of at most half of one over their number.
+    DEVICE float margin() const { return ldexpf(1.f, __clz(segments - 1) - 33); }
     template <int R> DEVICE SegmentProduct<R> product(int entries, uint4 *kept) const
     {
         const uint4 *spectra = static_cast<const uint4 *>(row.c.spectrum) + (size_t)row.channel * segments * (S / 4);

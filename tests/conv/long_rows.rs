@@ -94,7 +94,7 @@ twin!(independence, super::rows_are_independent);
 
 /// Sums of many samples of one sign, the largest outputs that there are beside the inputs.
 fn constant_rows(device: &Device) -> Result<()> {
-    for length in [65536, 131_072] {
+    for length in [65536, 131_072, 160_008] {
         let conv = FlashFftConv::causal(length, device)?;
         let k = Tensor::ones((1, length), DType::F32, device)?;
         for dtype in [DType::BF16, DType::F32] {
