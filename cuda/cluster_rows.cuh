@@ -19,8 +19,7 @@
 // blocks. Data of one row cannot meet the next one's: a block sends a row forth only after all of the row before came
 // back, which the others send only after having read it.
 //
-// A unit is 8 neighbouring columns; a unit group, 8 units (X' of m, and a half of its Y'). Where the unit groups are
-// fewer than the warps, PARTS warps share each, and take COLUMNS of its 8 columns j.
+// A unit is 8 neighbouring columns; a unit group, that of a warp, 8 units (X' of m, and a half of its Y').
 //
 // Rows out of the range of f16 (row_range.cuh) are found out by all their warps, in device memory, and convolved once
 // more, scaled, at the end.
@@ -35,8 +34,8 @@
 
 template <int A_, int C_, int GROUPS_> struct ClusterRows {
     static constexpr int A = A_, B = A / 16, C = C_, GROUPS = GROUPS_, R = 8, M = 256 * R, P = A * M, WARPS = A / C;
-    static constexpr int UNIT_GROUPS = 32 / C, PARTS = WARPS > UNIT_GROUPS ? WARPS / UNIT_GROUPS : 1, COLUMNS = R / PARTS;
-    static_assert(B > 1 && WARPS == UNIT_GROUPS * PARTS && B * COLUMNS == 16, "a unit group or a part of one a warp, 2048 samples");
+    static constexpr int UNIT_GROUPS = WARPS;
+    static_assert(B * R == 16 && WARPS * C == 32, "a unit group a warp, 2048 samples");
     // In bytes: 8 x 8 matrices of one row kX and one unit group, re and im of each j; a unit group's at all rows of a
     // block; a chunk; a region.
     static constexpr int CELL = 256, PIECE = WARPS * CELL, CHUNK = UNIT_GROUPS * PIECE, REGION = C * CHUNK;
@@ -55,7 +54,7 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
     typedef RowSegment<T, SEGMENTED, Size::P> Line;
     typedef Group<Size::WARPS> Warps;
     static constexpr int B = Size::B, C = Size::C, R = Size::R, M = Size::M, A = Size::A, WARPS = Size::WARPS;
-    static constexpr int PARTS = Size::PARTS, COLUMNS = Size::COLUMNS, UNIT_GROUPS = Size::UNIT_GROUPS;
+    static constexpr int UNIT_GROUPS = Size::UNIT_GROUPS;
     static constexpr int CELL = Size::CELL, IMAGINARY = CELL / 2, BYTES_FROM_OTHERS = (C - 1) * Size::CHUNK;
     static constexpr int Q = 2 * B; // words of a column: q = 2 b + X' half
     static_assert(!K::PRECISE, "sums in f16");
@@ -66,7 +65,7 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
     DEVICE ClusterRow() : group(shared_at<char>(Size::FLAGS_AT)), rank(rank_in_cluster()) {}
 
     struct Place {
-        int lane, g, t, unit_group, part;
+        int lane, g, t, unit_group;
         Word received, stage, x_matrices, row_matrices, inner; // matrices: this lane's row of them
         const uint4 *twiddles;
     };
@@ -77,12 +76,11 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
         p.lane = group.lane + zero;
         p.g = p.lane >> 2;
         p.t = p.lane & 3;
-        p.unit_group = (group.member + zero) / PARTS;
-        p.part = (group.member + zero) % PARTS;
+        p.unit_group = group.member + zero;
         const Word start = shared_address(shared_memory), lane_row = start + p.lane * 16;
         p.received = start + group.index * (2 * Size::REGION);
         p.stage = p.received + Size::REGION;
-        p.x_matrices = lane_row + Size::TABLES_AT + p.part * (COLUMNS * 2 * MATRIX_BYTES);
+        p.x_matrices = lane_row + Size::TABLES_AT;
         p.row_matrices = lane_row + Size::ROW_MATRICES_AT + group.member * (4 * MATRIX_BYTES);
         p.inner = lane_row + Size::INNER_AT;
         p.twiddles = shared_at<uint4>(Size::TWIDDLES_AT) + p.lane;
@@ -101,7 +99,7 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
     {
         const int k = 8 * i + (p.lane & 7), block = k / WARPS, x = (rank * UNIT_GROUPS + p.unit_group) / 2;
         const Word region = block == (int)rank ? p.received : p.stage;
-        return at_column(region + block * Size::CHUNK + p.unit_group * Size::PIECE + in_cell(x, k), p.part * COLUMNS);
+        return region + block * Size::CHUNK + p.unit_group * Size::PIECE + in_cell(x, k);
     }
     // The same in the row pass, of a half of X' and of Y'.
     DEVICE Word row_pass_address(const Place &p, int x_half, int y_half) const
@@ -110,10 +108,10 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
         return p.received + (2 * x + y_half) * Size::PIECE + in_cell(x, k);
     }
 
-    // The first of COLUMNS neighbouring samples, of the first X; and from there to the i-th X' of pair q & 1, b = q / 2.
+    // The first of 8 neighbouring samples, of the first X; and from there to the i-th X' of pair q & 1, b = q / 2.
     DEVICE int first_sample(const Place &p, int t, int g) const
     {
-        return 2 * B * t * M + ((int)rank * UNIT_GROUPS + p.unit_group) * 64 + g * 8 + p.part * COLUMNS;
+        return 2 * B * t * M + ((int)rank * UNIT_GROUPS + p.unit_group) * 64 + g * 8;
     }
     static constexpr __host__ __device__ int further(int q, int i) { return (B * (i + 8 * (q & 1)) + q / 2) * M; }
     static DEVICE Word to_operand_order(const Place &p, Word w) { return __shfl_sync(0xffffffffu, w, 8 * p.t + p.g); }
@@ -131,11 +129,11 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
     DEVICE void fetch(const Line &row) const
     {
         const Place p = place();
-        const int first_x = p.lane / 8 + p.part * (A / PARTS), piece = p.lane % 8, length = row.length();
+        const int first_x = p.lane / 8, piece = p.lane % 8, length = row.length();
         const int first = first_x * M + ((int)rank * UNIT_GROUPS + p.unit_group) * 64 + piece * 8;
         const T *u = row.u() + first, *in_gate = row.in_gate() + first;
 #pragma unroll
-        for (int i = 0; i < A / PARTS; i += 4) {
+        for (int i = 0; i < A; i += 4) {
             const Word to = staged(p, first_x + i, piece);
             const bool inside = MODE == Mode::Whole || first < length - i * M;
             copy_16_bytes(to, u + i * M, inside);
@@ -143,15 +141,6 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
                 copy_16_bytes(to + OF_GATE, in_gate + i * M, inside);
         }
     }
-    // COLUMNS samples as words.
-    static DEVICE void load_staged(Word (&w)[4], Word address)
-    {
-        if (COLUMNS == 8)
-            load_words(w, address);
-        else
-            asm volatile("ld.shared.v2.u32 {%0,%1},[%2];" : "=r"(w[0]), "=r"(w[1]) : "r"(address) : "memory");
-    }
-
     // The factors of b for two halves of k', of this lane's rows (forth) or columns (back).
     struct Factors {
         uint2 of[B][2];
@@ -165,37 +154,27 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
         }
     };
 
-    DEVICE void barrier_of_parts() const
-    {
-        if (PARTS > 1)
-            group.barrier();
-        else
-            __syncwarp();
-    }
-
     DEVICE Word x_pass(float scale) const
     {
         const Place p = place();
-        Word v[COLUMNS][Q], magnitude = 0;
+        Word v[R][Q], magnitude = 0;
         copies_done();
-        if (PARTS > 1)
-            group.barrier();
 #pragma unroll
         for (int q = 0; q < Q; q++) {
             Word a[2][4], gate[2][4] = {};
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                const Word from = staged(p, B * (2 * p.t + i + 8 * (q & 1)) + (q >> 1), p.g) + p.part * (2 * COLUMNS);
-                load_staged(a[i], from);
+                const Word from = staged(p, B * (2 * p.t + i + 8 * (q & 1)) + (q >> 1), p.g);
+                load_words(a[i], from);
                 if (K::GATED)
-                    load_staged(gate[i], from + OF_GATE);
+                    load_words(gate[i], from + OF_GATE);
             }
 #pragma unroll
-            for (int j = 0; j < COLUMNS / 2; j++)
+            for (int j = 0; j < R / 2; j++)
                 gate_in<K, MODE>(a[0][j], a[1][j], gate[0][j], gate[1][j], scale, v[2 * j][q], v[2 * j + 1][q]);
             magnitude = larger_magnitude(magnitude, v[0][q]);
         }
-        barrier_of_parts();
+        __syncwarp();
         Word address[B / 2];
 #pragma unroll
         for (int i = 0; i < B / 2; i++)
@@ -205,8 +184,8 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
         re[0] = constant_matrix<false>(p.x_matrices);
         im[0] = constant_matrix<false>(p.x_matrices + MATRIX_BYTES);
 #pragma unroll
-        for (int j = 0; j < COLUMNS; j++) {
-            if (j + 1 < COLUMNS) {
+        for (int j = 0; j < R; j++) {
+            if (j + 1 < R) {
                 re[(j + 1) & 1] = constant_matrix<false>(p.x_matrices + (2 * j + 2) * MATRIX_BYTES);
                 im[(j + 1) & 1] = constant_matrix<false>(p.x_matrices + (2 * j + 3) * MATRIX_BYTES);
             }
@@ -265,7 +244,7 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
         const Place p = place();
         // In memory order, in which eight lanes take a line of 128 bytes.
         const int first = first_sample(p, p.lane >> 3, p.lane & 7), left = row.length() - first;
-        Word out[Q][2][COLUMNS / 2]; // [q][X' or X' + 1]: gates, then outputs
+        Word out[Q][2][R / 2]; // [q][X' or X' + 1]: gates, then outputs
         if (K::GATED) {
             const T *out_gate = row.out_gate() + first;
 #pragma unroll
@@ -273,10 +252,10 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
 #pragma unroll
-                    for (int w = 0; w < COLUMNS / 2; w++)
+                    for (int w = 0; w < R / 2; w++)
                         out[q][i][w] = 0;
                     if (MODE == Mode::Whole || further(q, i) < left)
-                        load_vector<COLUMNS>(out[q][i], out_gate + further(q, i));
+                        load_vector<8>(out[q][i], out_gate + further(q, i));
                 }
         }
         Word address[B / 2];
@@ -284,9 +263,9 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
         for (int i = 0; i < B / 2; i++)
             address[i] = x_pass_address(p, 4 * i + (p.lane >> 4) + (p.lane >> 3) % 2 * 2);
         barrier_wait(back(), parity);
-        Word re[COLUMNS][2][B], im[COLUMNS][2][B]; // [k' half][k'', reversed; then b]: left operands, rows units
+        Word re[R][2][B], im[R][2][B]; // [k' half][k'', reversed; then b]: left operands, rows units
 #pragma unroll
-        for (int j = 0; j < COLUMNS; j++)
+        for (int j = 0; j < R; j++)
 #pragma unroll
             for (int i = 0; i < B / 2; i++) {
                 const int first = reversed(2 * i, B), second = reversed(2 * i + 1, B);
@@ -296,12 +275,12 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
                 load_matrices<true>(all, at_column(address[i], j) + IMAGINARY);
                 im[j][0][first] = all[0], im[j][0][second] = all[1], im[j][1][first] = all[2], im[j][1][second] = all[3];
             }
-        barrier_of_parts();
+        __syncwarp();
         fetch_next();
         const Factors factors(shared_at<uint2>(Size::FACTORS_AT + Size::FORTH_FACTORS) + p.t, 4);
         float watched = 0;
 #pragma unroll
-        for (int pair = 0; pair < COLUMNS / 2; pair++) {
+        for (int pair = 0; pair < R / 2; pair++) {
             float sums[2][Q][2]; // [column of the pair][q][X' or X' + 1]
 #pragma unroll
             for (int k = 0; k < 2; k++) {
@@ -348,7 +327,7 @@ template <typename K, typename Size, Mode MODE, bool SEGMENTED> struct ClusterRo
 #pragma unroll
             for (int i = 0; i < 2; i++)
                 if (MODE == Mode::Whole || further(q, i) < left)
-                    store_vector<COLUMNS>(y + further(q, i), out[q][i]);
+                    store_vector<8>(y + further(q, i), out[q][i]);
         return watched;
     }
 
@@ -379,7 +358,7 @@ __device__ __noinline__ void cluster_row_again(const Convolution &c, int batch, 
 {
     const ClusterRow<K, Size, Mode::General, SEGMENTED> warp;
     RowSegment<typename K::T, SEGMENTED, Size::P> row(Row<typename K::T>(c, batch, channel), segments);
-    const float scale = warp.group.template scale_of<K>(row.row, c.length) * row.margin();
+    const float scale = fmaxf(warp.group.template scale_of<K>(row.row, c.length) * row.margin(), 0x1p-126f);
 #pragma unroll 1
     do {
         warp.fetch(row);

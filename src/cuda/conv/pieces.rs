@@ -58,7 +58,8 @@ pub(crate) fn of_half_rows(
     window: &LagWindow,
     shared_memory_bytes: usize,
 ) -> Option<(HalfRecipe, Pieces)> {
-    choose(Cost::of(samples), length, window, |size| {
+    let cost = Cost::of(samples, shared_memory_bytes);
+    choose(&cost, length, window, |size| {
         HalfRecipe::choose(size, shared_memory_bytes).filter(|recipe| recipe.size == size)
     })
 }
@@ -69,7 +70,8 @@ pub(crate) fn of_full_rows(
     window: &LagWindow,
     shared_memory_bytes: usize,
 ) -> Option<(FullRecipe, Pieces)> {
-    choose(Cost::of(Samples::Full), length, window, |size| {
+    let cost = Cost::of(Samples::Full, shared_memory_bytes);
+    choose(&cost, length, window, |size| {
         FullRecipe::choose(size, shared_memory_bytes).filter(|recipe| recipe.size == size)
     })
 }

@@ -45,8 +45,9 @@ impl<'a, T> Rows<'a, T> {
             batch,
             channels,
             length,
-            batch_stride,
-            channel_stride,
+            // Of one item the stride is never taken, and may be odd.
+            batch_stride: if batch > 1 { batch_stride } else { 0 },
+            channel_stride: if channels > 1 { channel_stride } else { 0 },
         };
         let consecutive = stride == 1 || length <= 1;
         if consecutive && rows.end().is_some_and(|end| end <= slice.len()) {

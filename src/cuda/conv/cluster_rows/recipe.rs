@@ -28,6 +28,22 @@ pub(crate) struct ClusterRecipe {
 pub(crate) const SIZE: usize = 65536;
 const BLOCKS: usize = 8;
 const ROWS_IN_FLIGHT: usize = 3;
+const FIRST_POINTS: usize = SIZE / LAST_POINTS;
+
+/// Dynamic shared memory of a block.
+const SHARED_BYTES: usize = {
+    let (warps, factors) = (FIRST_POINTS / BLOCKS, FIRST_POINTS / 16 - 1);
+    // Matrices of the columns and of the block's rows, inner twiddles, twiddles, factors.
+    let tables = (2 * 8 + 4 * warps + 2 + 16) * ENTRY + factors * 8 * (16 + 8);
+    // Two regions, two barriers and two flags for each row; what keeps addresses from being kept.
+    let rows = ROWS_IN_FLIGHT * (2 * 4 * LAST_POINTS * warps + 16 + 8) + 16;
+    tables + rows
+};
+
+/// Whether the clusters fit a device whose blocks have so much.
+pub(crate) const fn fit(shared_memory_bytes: usize) -> bool {
+    SHARED_BYTES <= shared_memory_bytes
+}
 
 /// The most segments that are used in place of passes over rows of so many samples. One more would gain a tenth on an
 /// H100, whose memory is slower than others, and cost accuracy.
@@ -52,21 +68,14 @@ impl ClusterRecipe {
         if !(is_one || are_few) {
             return None;
         }
-        let first_points = SIZE / LAST_POINTS;
-        let (warps, factors) = (first_points / BLOCKS, first_points / 16 - 1);
-        // Matrices of the columns and of the block's rows, inner twiddles, twiddles, factors.
-        let tables = (2 * 8 + 4 * warps + 2 + 16) * ENTRY + factors * 8 * (16 + 8);
-        // Two regions, two barriers and two flags for each row; what keeps addresses from being kept.
-        let rows = ROWS_IN_FLIGHT * (2 * 4 * LAST_POINTS * warps + 16 + 8) + 16;
-        let shared_bytes = tables + rows;
-        (shared_bytes <= shared_memory_bytes).then_some(ClusterRecipe {
+        fit(shared_memory_bytes).then_some(ClusterRecipe {
             form: recipe.form,
             size: SIZE,
             segments,
-            first_points,
+            first_points: FIRST_POINTS,
             blocks: BLOCKS,
             rows_in_flight: ROWS_IN_FLIGHT,
-            shared_bytes,
+            shared_bytes: SHARED_BYTES,
         })
     }
 

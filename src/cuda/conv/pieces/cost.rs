@@ -1,6 +1,7 @@
 //! What a sample costs on a GPU, in one transform and in several passes: tables of what was measured.
 
 use super::Pieces;
+use crate::cuda::conv::cluster_rows;
 
 /// What rows are made of. Gates do not change what is cheaper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,8 @@ pub(crate) enum Samples {
 }
 
 /// Tenths of a picosecond for each point of transforms of so many, or of up to so many, on an H100: gated in f16 and
-/// bf16, un-gated in f32. Pieces were measured at every size, rows as a whole at powers of two and in segments.
+/// bf16, un-gated in f32. Pieces were measured at every size, rows as a whole up to 2^20 points;
+/// what is beyond is extrapolated.
 pub(crate) struct Cost {
     /// In one transform: as pieces or rows of other lengths, and as rows of just that length.
     on_chip: &'static [(usize, u64, u64)],
@@ -105,12 +107,18 @@ const FULL: Cost = Cost {
 const MARGIN: u64 = 110;
 
 impl Cost {
-    pub(crate) fn of(samples: Samples) -> &'static Cost {
+    /// On a device whose blocks have `shared_memory_bytes`.
+    pub(crate) fn of(samples: Samples, shared_memory_bytes: usize) -> Cost {
         match samples {
-            Samples::AlignedBf16 => &ALIGNED_BF16,
-            Samples::AlignedF16 => &ALIGNED_F16,
-            Samples::Unaligned => &UNALIGNED,
-            Samples::Full => &FULL,
+            Samples::AlignedBf16 if cluster_rows::recipe::fit(shared_memory_bytes) => ALIGNED_BF16,
+            // Without clusters long rows of bf16 take the passes that those of f16 take.
+            Samples::AlignedBf16 => Cost {
+                long: ALIGNED_F16.long,
+                ..ALIGNED_BF16
+            },
+            Samples::AlignedF16 => ALIGNED_F16,
+            Samples::Unaligned => UNALIGNED,
+            Samples::Full => FULL,
         }
     }
 

@@ -12,8 +12,8 @@ const TILE_LINES: usize = 8;
 const FRAMES: usize = 8;
 const GRADIENT_FRAMES: usize = 4;
 
-/// Blocks that keep every multiprocessor of a large GPU busy with gradients, whose blocks
-/// take two to three tiles at once: two a multiprocessor, and as many times that as is worth it.
+/// Blocks that keep every multiprocessor of a large GPU busy with gradients: two a multiprocessor,
+/// which holds two to three of them, and as many times that as is worth it.
 const GRADIENT_BLOCKS: usize = 132 * 2;
 const GRADIENT_TURNS: usize = 6;
 

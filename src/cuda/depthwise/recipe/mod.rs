@@ -165,7 +165,7 @@ fn check(c: &Correlation) -> Result<(), Error> {
     Ok(())
 }
 
-/// `value` is below 2^31 by [`check`].
+/// Lengths and channels are below 2^31 by [`check`]; a grid that is not would be of more memory than there is.
 fn word(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
