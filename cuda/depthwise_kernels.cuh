@@ -9,6 +9,7 @@
 #include "depthwise_long.cuh"
 #include "depthwise_row_gradients.cuh"
 #include "depthwise_toeplitz.cuh"
+#include "depthwise_toeplitz_frames.cuh"
 
 // Channels-first, forward.
 
@@ -170,3 +171,19 @@
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 32)                                                     \
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 64)                                                     \
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 128)
+
+#define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT)                       \
+    extern "C" __global__ void __launch_bounds__(32 * FRAME_CHANNELS, 1)                        \
+        depthwise_toeplitz_frames_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c) \
+    {                                                                                           \
+        correlate_toeplitz_frames<TYPE, TAPS, SPLIT>(c);                                        \
+    }
+
+#define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS)                                        \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, , false)                                 \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true)
+
+#define DEPTHWISE_TOEPLITZ_FRAMES(TYPE, NAME)                                                   \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32)                                              \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64)                                              \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 128)

@@ -1,5 +1,5 @@
-// The short convolution of channels-first tensors of 16-bit elements with up to 128 taps, on
-// the tensor cores.
+// The short convolution of tensors of 16-bit elements with up to 128 taps, on the tensor cores:
+// what both layouts share, and channels-first tensors. Channels-last ones: depthwise_toeplitz_frames.cuh.
 //
 // A channel's convolution is a product with a Toeplitz matrix: 32 outputs of a segment of a
 // row take the 32 + taps - 1 samples from their first one's on,
@@ -69,21 +69,135 @@ __device__ inline void load_matrices(uint32_t (&a)[4], const uint4 *row)
 constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time
 constexpr int TOEPLITZ_WARPS = 4;     // of a block
 
+// The taps of a channel as a warp multiplies by them: at most TAPS, shifted by up to SHIFTS samples.
+template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
+    static_assert(sizeof(T) == 2 && TAPS % 32 == 0);
+    static constexpr int STEPS = (TAPS + 32 + SHIFTS + 15) / 16; // of 16 samples, that 32 outputs read
+    static constexpr int LAST = (TAPS + 6 + SHIFTS) / 8;         // tiles d from -1 to LAST are not all zero
+    static constexpr int TERMS = SPLIT ? 2 : 1;
+    static constexpr int UNITS = (TOEPLITZ_OUTPUTS - 32) / 8 + 2 * STEPS; // of 8 samples, that all outputs read
+    // Unit i at i + i / 4: units 4 apart, as `ldmatrix` reads them, lie in different banks.
+    static constexpr int PITCH = UNITS + UNITS / 4;
+
+    const Correlation &c;
+    int channel;
+    uint32_t matrix[TERMS][LAST + 3]; // [term][d + 1]: weight[8 d + k - n - shift] at k = 2 t and 2 t + 1, n = g
+    float scale, bias;
+
+    // `units`: the warp's part of shared memory, PITCH of them, through which the taps pass.
+    __device__ Toeplitz(const Correlation &c, int channel, int shift, uint4 *units) : c(c), channel(channel), scale(1.0f)
+    {
+        const int lane = threadIdx.x, g = lane >> 2, t = lane & 3;
+        // With zeros around them that the matrix reads as well.
+        float *const taps = reinterpret_cast<float *>(units);
+        constexpr int BEFORE = 24, STAGED = 8 * (LAST + 1) + 8 + BEFORE;
+        static_assert(STAGED <= 4 * PITCH);
+        float largest = 0.0f;
+#pragma unroll
+        for (int i = 0; i < (STAGED + 31) / 32; i++) {
+            const int at = lane + 32 * i, tap = at - BEFORE;
+            const float weight = tap >= 0 && tap < c.taps ? read(c.weight, channel, tap) : 0.0f;
+            largest = fmaxf(largest, fabsf(weight));
+            if (at < STAGED) taps[at] = weight;
+        }
+        if (SPLIT) {
+#pragma unroll
+            for (int distance = 16; distance; distance >>= 1) {
+                largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
+            }
+            scale = power_of_two_near(largest);
+        }
+        __syncwarp();
+        const float inverse = 1.0f / scale; // exact
+#pragma unroll
+        for (int d = -1; d <= LAST + 1; d++) {
+            float pair[2];
+#pragma unroll
+            for (int i = 0; i < 2; i++) pair[i] = taps[BEFORE + 8 * d + 2 * t + i - g - shift] * inverse;
+            matrix[0][d + 1] = Element<T>::pack(pair);
+            if (SPLIT) {
+#pragma unroll
+                for (int i = 0; i < 2; i++) pair[i] -= Element<T>::unpack(matrix[0][d + 1], i);
+                matrix[TERMS - 1][d + 1] = Element<T>::pack(pair);
+            }
+        }
+        bias = read_bias(c.bias, channel);
+        __syncwarp(); // the taps have been read
+    }
+
+    // 512 outputs, [nt]: columns 8 nt + 2 t and one more of rows g and g + 8: output 32 row + column.
+    __device__ void products(float (&sums)[4][4], const uint4 *units) const
+    {
+        const int lane = threadIdx.x;
+#pragma unroll
+        for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = 0.0f;
+#pragma unroll
+        for (int kt = 0; kt < STEPS; kt++) {
+            uint32_t samples[4];
+            const int row = (lane & 7) + (lane & 8), unit = 2 * kt + (lane >> 4);
+            load_matrices(samples, units + 5 * row + unit + unit / 4);
+#pragma unroll
+            for (int term = 0; term < TERMS; term++) {
+#pragma unroll
+                for (int nt = 0; nt < 4; nt++) {
+                    const int d = 2 * kt - nt;
+                    if (d < -1 || d > LAST) continue;
+                    multiply_add<T>(sums[nt], samples, matrix[term][d + 1], matrix[term][d + 2]);
+                }
+            }
+        }
+        __syncwarp(); // the samples have been read
+    }
+
+    // From sums of products to outputs. Output 0 takes its first sample from place `start` of `x`, whose samples are
+    // `stride` apart.
+    __device__ void finish(float (&sums)[4][4], const T *x, int start, long long stride) const
+    {
+        const int g = threadIdx.x >> 2, t = threadIdx.x & 3;
+        float finite = 0.0f; // NaN where a sum is not finite
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
+            finite = fmaf(sums[i / 4][i % 4], 0.0f, finite);
+        }
+        if (__any_sync(0xFFFFFFFFu, finite != 0.0f)) {
+#pragma unroll 1
+            for (int i = 0; i < 16; i++) {
+                const int first = start + 32 * (g + 8 * (i % 4 / 2)) + 8 * (i / 4) + 2 * t + i % 2;
+                float sum = bias;
+                for (int j = 0; j < c.taps; j++) {
+                    const int at = first + j;
+                    const uint32_t bits = at >= 0 && at < c.input_length ? Element<T>::bits(x + at * stride) : 0;
+                    sum = fmaf(read(c.weight, channel, j), Element<T>::unpack(bits, 0), sum);
+                }
+#pragma unroll
+                for (int k = 0; k < 16; k++) sums[k / 4][k % 4] = k == i ? sum : sums[k / 4][k % 4];
+            }
+        }
+        if (c.silu) {
+#pragma unroll
+            for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = silu<T>(sums[i / 4][i % 4]);
+        }
+    }
+
+    // The 8 neighbouring outputs from 32 (g + 8 half) + 8 t on.
+    static __device__ void neighbours(const float (&sums)[4][4], int half, uint32_t (&words)[4])
+    {
+#pragma unroll
+        for (int nt = 0; nt < 4; nt++) words[nt] = Element<T>::pack(&sums[nt][2 * half]);
+        transpose_quad(words);
+    }
+};
+
 // Threads: 32 lanes, y over warps. Blocks: x over channels, y over parts of the channel's work.
 // At most TAPS taps. Where ALIGNED, all rows begin at multiples of 16 bytes and hold whole vectors:
 // then whole vectors are copied to shared memory, up to 7 samples before the first one that is
 // needed, and the matrix is shifted as much. Otherwise the samples are, in registers.
 template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate_toeplitz(const Correlation &c)
 {
-    static_assert(sizeof(T) == 2 && TAPS % 32 == 0);
-    constexpr int SHIFTS = ALIGNED ? 7 : 0;             // at most
-    constexpr int STEPS = (TAPS + 32 + SHIFTS + 15) / 16; // of 16 samples, that 32 outputs read
-    constexpr int LAST = (TAPS + 6 + SHIFTS) / 8;       // tiles d from -1 to LAST are not all zero
-    constexpr int TERMS = SPLIT ? 2 : 1;
-    constexpr int UNITS = (TOEPLITZ_OUTPUTS - 32) / 8 + 2 * STEPS; // of 8 samples, that all outputs read
-    constexpr int LOADS = (UNITS + 31) / 32;
-    // Unit i at i + i / 4: units 4 apart, as `ldmatrix` reads them, lie in different banks.
-    __shared__ uint4 shared[TOEPLITZ_WARPS][ALIGNED ? 2 : 1][UNITS + UNITS / 4];
+    typedef Toeplitz<T, TAPS, SPLIT, ALIGNED ? 7 : 0> Taps;
+    constexpr int UNITS = Taps::UNITS, LOADS = (UNITS + 31) / 32;
+    __shared__ uint4 shared[TOEPLITZ_WARPS][ALIGNED ? 2 : 1][Taps::PITCH];
     uint4 *units = shared[threadIdx.y][0];
     const int shift = ALIGNED ? -c.left & 7 : 0;
     const int channel = blockIdx.x, lane = threadIdx.x, g = lane >> 2, t = lane & 3;
@@ -98,51 +212,13 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
     int batch = static_cast<int>(item / tiles_a_row), tile = static_cast<int>(item % tiles_a_row);
     if (left_over == 0) return;
 
-    // The taps, with zeros around them that the matrix reads as well, where the samples will be.
-    float *const taps = reinterpret_cast<float *>(units);
-    constexpr int BEFORE = 24, STAGED = 8 * (LAST + 1) + 8 + BEFORE;
-    static_assert(STAGED <= 4 * (UNITS + UNITS / 4));
-    float largest = 0.0f;
-#pragma unroll
-    for (int i = 0; i < (STAGED + 31) / 32; i++) {
-        const int at = lane + 32 * i, tap = at - BEFORE;
-        const float weight = tap >= 0 && tap < c.taps ? read(c.weight, channel, tap) : 0.0f;
-        largest = fmaxf(largest, fabsf(weight));
-        if (at < STAGED) taps[at] = weight;
-    }
-    float scale = 1.0f;
-    if (SPLIT) {
-#pragma unroll
-        for (int distance = 16; distance; distance >>= 1) {
-            largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
-        }
-        scale = power_of_two_near(largest);
-    }
-    __syncwarp();
-    // matrix[term][d + 1]: weight[8 d + k - n - shift] at k = 2 t and 2 t + 1, n = g.
-    uint32_t matrix[TERMS][LAST + 3];
-    const float inverse = 1.0f / scale; // exact
-#pragma unroll
-    for (int d = -1; d <= LAST + 1; d++) {
-        float pair[2];
-#pragma unroll
-        for (int i = 0; i < 2; i++) pair[i] = taps[BEFORE + 8 * d + 2 * t + i - g - shift] * inverse;
-        matrix[0][d + 1] = Element<T>::pack(pair);
-        if (SPLIT) {
-#pragma unroll
-            for (int i = 0; i < 2; i++) pair[i] -= Element<T>::unpack(matrix[0][d + 1], i);
-            matrix[TERMS - 1][d + 1] = Element<T>::pack(pair);
-        }
-    }
-    const float bias = read_bias(c.bias, channel);
-
+    const Taps taps(c, channel, shift, units);
     const T *const x_rows = static_cast<const T *>(c.x.data) + channel * c.x.line_stride;
     Window<T, 8> next[LOADS];
     const T *next_x;
     T *next_y;
     int next_t, next_misaligned;
     uint4 *next_units = units;
-    __syncwarp(); // the taps have been read
     const auto start_load = [&] {
         next_x = x_rows + batch * c.x.batch_stride;
         next_y = static_cast<T *>(c.y) + (static_cast<long long>(batch) * c.channels + channel) * c.output_length;
@@ -189,55 +265,13 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
             if (left_over > 1) start_load();
         }
 
-        float sums[4][4] = {};
-#pragma unroll
-        for (int kt = 0; kt < STEPS; kt++) {
-            uint32_t samples[4];
-            const int row = (lane & 7) + (lane & 8), unit = 2 * kt + (lane >> 4);
-            load_matrices(samples, units + 5 * row + unit + unit / 4);
-#pragma unroll
-            for (int term = 0; term < TERMS; term++) {
-#pragma unroll
-                for (int nt = 0; nt < 4; nt++) {
-                    const int d = 2 * kt - nt;
-                    if (d < -1 || d > LAST) continue;
-                    multiply_add<T>(sums[nt], samples, matrix[term][d + 1], matrix[term][d + 2]);
-                }
-            }
-        }
-        __syncwarp(); // the samples have been read
-
-        float finite = 0.0f; // NaN where a sum is not finite
-#pragma unroll
-        for (int i = 0; i < 16; i++) {
-            sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
-            finite = fmaf(sums[i / 4][i % 4], 0.0f, finite);
-        }
-        if (__any_sync(0xFFFFFFFFu, finite != 0.0f)) {
-#pragma unroll 1
-            for (int i = 0; i < 16; i++) {
-                // Columns 2 t and 2 t + 1 of rows g and g + 8.
-                const int start = first + 32 * (g + 8 * (i % 4 / 2)) + 8 * (i / 4) + 2 * t + i % 2 - c.left;
-                float sum = bias;
-                for (int j = 0; j < c.taps; j++) {
-                    const int at = start + j;
-                    const uint32_t bits = at >= 0 && at < c.input_length ? Element<T>::bits(x + at) : 0;
-                    sum = fmaf(read(c.weight, channel, j), Element<T>::unpack(bits, 0), sum);
-                }
-#pragma unroll
-                for (int k = 0; k < 16; k++) sums[k / 4][k % 4] = k == i ? sum : sums[k / 4][k % 4];
-            }
-        }
-        if (c.silu) {
-#pragma unroll
-            for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = silu<T>(sums[i / 4][i % 4]);
-        }
+        float sums[4][4];
+        taps.products(sums, units);
+        taps.finish(sums, x, first - c.left, 1);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             uint32_t words[4];
-#pragma unroll
-            for (int nt = 0; nt < 4; nt++) words[nt] = Element<T>::pack(&sums[nt][2 * i]);
-            transpose_quad(words);
+            Taps::neighbours(sums, i, words);
             store_vector(y, first + 32 * (g + 8 * i) + 8 * t, c.output_length, !ALIGNED, words);
         }
     }

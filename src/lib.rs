@@ -20,6 +20,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod consecutive;
 mod conv;
 mod cpu;
 #[cfg(any(feature = "cuda", test))]

@@ -87,7 +87,7 @@ fn of_the_models() -> Result<Vec<String>> {
 fn of_a_gpu() -> Vec<String> {
     let errors = [
         Error::NotOnDevice {
-            operation: "the long convolution",
+            operation: "the gradient of the long convolution",
             device: "CUDA",
             advice: "move the tensors to the CPU",
         },

@@ -1,8 +1,9 @@
 //! The backward pass of the operations: from candle's tensors to the rows of the CPU and back.
 
 use super::on_gpu;
-use super::ops::{consecutive, for_dtype, Arrangement, CpuKernel, HeldKernel};
+use super::ops::{for_dtype, Arrangement, CpuKernel, HeldKernel};
 use super::plan::Semantics;
+use crate::consecutive::consecutive;
 use crate::cpu::convolve::{Filter, Inputs};
 use crate::cpu::element::Element;
 use crate::cpu::engine::Engine;

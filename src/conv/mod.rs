@@ -18,9 +18,10 @@ pub use prepared::PreparedConv;
 pub(crate) use recent::Recent;
 pub(crate) use recipe::{Band, Recipe};
 
+use crate::consecutive::consecutive;
 use candle_core::{Device, Result, Tensor};
 use low_pass::LowPass;
-use ops::{computable_kernel, consecutive, GatedOp, HeldKernel, KernelOp};
+use ops::{computable_kernel, GatedOp, HeldKernel, KernelOp};
 #[cfg(not(all(test, feature = "cuda")))]
 use plan::Semantics;
 use std::sync::Arc;

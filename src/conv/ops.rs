@@ -10,6 +10,7 @@ use super::on_gpu::{self, Kernel, Sequences};
 use super::plan::{LagWindow, Semantics};
 use super::prepared::PreparedKernel;
 use super::recipe::Recipe;
+use crate::consecutive::consecutive;
 use crate::cpu::convolve::{convolve, Filter, Inputs};
 use crate::cpu::element::Element;
 use crate::cpu::engine::Engine;
@@ -138,14 +139,6 @@ pub(super) fn computable_kernel(k: &Tensor, sequence: DType) -> Result<Tensor> {
         _ => k.to_dtype(DType::F32)?,
     };
     consecutive(&k)
-}
-
-/// `t` itself if the samples of its rows are consecutive, or else a contiguous copy.
-pub(super) fn consecutive(t: &Tensor) -> Result<Tensor> {
-    match (t.stride().last(), t.dims().last()) {
-        (Some(1), _) | (_, Some(0 | 1)) => Ok(t.clone()),
-        _ => t.contiguous(),
-    }
 }
 
 fn not_on_metal<T>() -> Result<T> {

@@ -2,9 +2,10 @@
 
 use super::check;
 use super::low_pass::LowPass;
-use super::ops::{computable_kernel, consecutive, Arrangement, GatedOp, HeldKernel, PreparedOp};
+use super::ops::{computable_kernel, Arrangement, GatedOp, HeldKernel, PreparedOp};
 use super::plan::{LagWindow, Semantics};
 use super::recipe::Recipe;
+use crate::consecutive::consecutive;
 use crate::cpu::convolve::spectra;
 use crate::cpu::element::Compute;
 use crate::cpu::engine::Engine;

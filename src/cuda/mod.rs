@@ -8,6 +8,7 @@ mod device;
 pub(crate) mod pointwise;
 #[cfg(feature = "cuda")]
 mod ptx;
+pub(crate) mod transposition;
 
 #[cfg(feature = "cuda")]
 pub(crate) use device::{describe, probe, total_memory};

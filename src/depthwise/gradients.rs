@@ -1,7 +1,8 @@
 //! The gradients of the short convolution, for those arguments that are tracked.
 
 use super::operation::{Depthwise, DepthwiseWithBias};
-use super::{last_dimension_contiguous, Activation, Conv1dLayout, Correlation};
+use super::{Activation, Conv1dLayout, Correlation};
+use crate::consecutive::{consecutive, transposed};
 use crate::cpu::depthwise as cpu;
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -29,36 +30,24 @@ pub(super) fn gradients(
     bias: Option<&Tensor>,
     dy: &Tensor,
 ) -> Result<Gradients> {
-    let dy = &last_dimension_contiguous(dy)?;
+    let dy = &consecutive(dy)?;
     let bias_wanted = bias.is_some_and(Tensor::track_op);
     let wanted = Wanted {
         x: x.track_op(),
         parameters: weight.track_op() || bias_wanted,
     };
-    let (dx, sums) = match in_one_pass(forward, activation, x, weight, bias, dy, wanted)? {
-        Some(both) => both,
-        None => match activation {
-            Activation::None => linear(forward, x, weight, dy, wanted)?,
-            Activation::Silu => {
-                // Both in the dtype of the sums: dz is rounded nowhere.
-                let dtype = match x.dtype() {
-                    DType::F64 => DType::F64,
-                    _ => DType::F32,
-                };
-                let wide = x.to_dtype(dtype)?;
-                let z = match bias {
-                    None => wide.apply_op2_no_bwd(weight, &Depthwise(*forward, Activation::None)),
-                    Some(bias) => wide.apply_op3_no_bwd(
-                        weight,
-                        bias,
-                        &DepthwiseWithBias(*forward, Activation::None),
-                    ),
-                }?;
-                let dz = (dy.to_dtype(dtype)? * silu_slope(&z)?)?;
-                let (dx, sums) = linear(forward, &wide, weight, &dz, wanted)?;
-                (dx.map(|dx| dx.to_dtype(x.dtype())).transpose()?, sums)
-            }
-        },
+    let parts = |forward: &Correlation, x: &Tensor, dy: &Tensor| {
+        input_and_sums(forward, activation, x, weight, bias, dy, wanted)
+    };
+    let (dx, sums) = match is_transposed(forward, x) {
+        false => parts(forward, x, dy)?,
+        true => {
+            let layout = Conv1dLayout::Bhl;
+            let forward = Correlation { layout, ..*forward };
+            let x = transposed(&consecutive(&x.detach())?)?;
+            let (dx, sums) = parts(&forward, &x, &transposed(dy)?)?;
+            (dx.as_ref().map(transposed).transpose()?, sums)
+        }
     };
 
     // One or more columns of the sums, as the gradient of `of`.
@@ -90,6 +79,52 @@ pub(crate) struct Wanted {
 /// The gradient of the input, and the sums of [`ParameterGradients`].
 type InputAndSums = (Option<Tensor>, Option<Tensor>);
 
+/// Whether a GPU computes the gradients as those of channels-first tensors, which its kernels for so many taps are for.
+fn is_transposed(forward: &Correlation, x: &Tensor) -> bool {
+    #[cfg(feature = "cuda")]
+    let few = forward.taps <= crate::cuda::depthwise::EXACT_TAPS;
+    #[cfg(not(feature = "cuda"))]
+    let few = true;
+    x.device().is_cuda() && forward.layout == Conv1dLayout::Blh && !few
+}
+
+/// The gradient of `x`, and the sums of [`ParameterGradients`], where they are wanted.
+fn input_and_sums(
+    forward: &Correlation,
+    activation: Activation,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Result<InputAndSums> {
+    match in_one_pass(forward, activation, x, weight, bias, dy, wanted)? {
+        Some(both) => Ok(both),
+        None => match activation {
+            Activation::None => linear(forward, x, weight, dy, wanted),
+            Activation::Silu => {
+                // Both in the dtype of the sums: dz is rounded nowhere.
+                let dtype = match x.dtype() {
+                    DType::F64 => DType::F64,
+                    _ => DType::F32,
+                };
+                let wide = x.to_dtype(dtype)?;
+                let z = match bias {
+                    None => wide.apply_op2_no_bwd(weight, &Depthwise(*forward, Activation::None)),
+                    Some(bias) => wide.apply_op3_no_bwd(
+                        weight,
+                        bias,
+                        &DepthwiseWithBias(*forward, Activation::None),
+                    ),
+                }?;
+                let dz = (dy.to_dtype(dtype)? * silu_slope(&z)?)?;
+                let (dx, sums) = linear(forward, &wide, weight, &dz, wanted)?;
+                Ok((dx.map(|dx| dx.to_dtype(x.dtype())).transpose()?, sums))
+            }
+        },
+    }
+}
+
 /// The derivative of `z · sigmoid(z)`: `s · (1 + z · (1 − s))` with `s = sigmoid(z)`.
 fn silu_slope(z: &Tensor) -> Result<Tensor> {
     let s = (z.neg()?.exp()? + 1.0)?.recip()?;
@@ -114,13 +149,10 @@ fn linear(
     let sums = match (wanted.parameters, transpose) {
         (true, false) => Some(x.apply_op2_no_bwd(dz, &ParameterGradients(*forward))?),
         (true, true) => {
-            let (x, dz) = (x.transpose(1, 2)?, dz.transpose(1, 2)?);
+            let (x, dz) = (transposed(x)?, transposed(dz)?);
             let layout = Conv1dLayout::Bhl;
             let operation = ParameterGradients(Correlation { layout, ..*forward });
-            Some(
-                x.contiguous()?
-                    .apply_op2_no_bwd(&dz.contiguous()?, &operation)?,
-            )
+            Some(x.apply_op2_no_bwd(&dz, &operation)?)
         }
         (false, _) => None,
     };
@@ -138,21 +170,8 @@ fn in_one_pass(
     dy: &Tensor,
     wanted: Wanted,
 ) -> Result<Option<InputAndSums>> {
-    use crate::cuda::depthwise::{gradients, EXACT_TAPS};
-    let both = gradients(forward, activation, x, weight, bias, dy, wanted)?;
-    let is_turned = forward.layout == Conv1dLayout::Bhl;
-    if both.is_some() || is_turned || forward.taps <= EXACT_TAPS || !x.device().is_cuda() {
-        return Ok(both);
-    }
-    // The kernels for so many taps are for channels-first tensors.
-    let layout = Conv1dLayout::Bhl;
-    let forward = &Correlation { layout, ..*forward };
-    let turned = |tensor: &Tensor| tensor.transpose(1, 2)?.contiguous();
-    let (x, dy) = (&turned(x)?, &turned(dy)?);
-    match gradients(forward, activation, x, weight, bias, dy, wanted)? {
-        Some((dx, sums)) => Ok(Some((dx.as_ref().map(turned).transpose()?, sums))),
-        None => Ok(None),
-    }
+    use crate::cuda::depthwise::gradients;
+    gradients(forward, activation, x, weight, bias, dy, wanted)
 }
 
 #[cfg(not(feature = "cuda"))]

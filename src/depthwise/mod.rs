@@ -9,6 +9,9 @@ pub(crate) use geometry::{Activation, Correlation};
 #[cfg(feature = "cuda")]
 pub(crate) use gradients::Wanted;
 
+#[cfg(feature = "cuda")]
+use crate::consecutive::is_consecutive;
+use crate::consecutive::{consecutive, transposed};
 use crate::Error;
 use candle_core::{DType, Module, Result, Tensor};
 use geometry::Padding;
@@ -243,16 +246,14 @@ impl FlashDepthwiseConv1d {
 
     /// The operation on an input that has been checked.
     fn correlate(&self, x: &Tensor, geometry: Correlation) -> Result<Tensor> {
-        if needs_transposition(&geometry, x) {
+        if let Some(x) = channels_first(&geometry, x)? {
             let layout = Conv1dLayout::Bhl;
-            let y = self.apply(&x.transpose(1, 2)?, Correlation { layout, ..geometry })?;
-            return y.transpose(1, 2)?.contiguous();
+            return transposed(&self.apply(&x, Correlation { layout, ..geometry })?);
         }
-        self.apply(x, geometry)
+        self.apply(&consecutive(x)?, geometry)
     }
 
     fn apply(&self, x: &Tensor, geometry: Correlation) -> Result<Tensor> {
-        let x = last_dimension_contiguous(x)?;
         let activation = self.activation;
         let weight = on_gpu_not_f64(&self.weight)?;
         match &self.bias {
@@ -265,17 +266,33 @@ impl FlashDepthwiseConv1d {
     }
 }
 
-/// Whether the GPU's kernels of an operation are for channels-first tensors alone.
+/// A channels-last tensor as `(B, H, L)`, where a GPU has no kernel for it as it is.
 #[cfg(feature = "cuda")]
-fn needs_transposition(geometry: &Correlation, x: &Tensor) -> bool {
-    x.device().is_cuda()
-        && geometry.layout == Conv1dLayout::Blh
-        && geometry.taps > crate::cuda::depthwise::SHORT_TAPS
+fn channels_first(geometry: &Correlation, x: &Tensor) -> Result<Option<Tensor>> {
+    use crate::cuda::depthwise::{has_kernel, SHORT_TAPS};
+    use candle_core::Storage;
+    if geometry.layout == Conv1dLayout::Bhl || geometry.taps <= SHORT_TAPS || !x.device().is_cuda()
+    {
+        return Ok(None);
+    }
+    let view = x.transpose(1, 2)?;
+    if is_consecutive(&view) && !is_consecutive(x) {
+        return Ok(Some(view));
+    }
+    let x = consecutive(x)?;
+    let taken = match &*x.storage_and_layout().0 {
+        Storage::Cuda(storage) => has_kernel(geometry, (storage, x.layout()))?,
+        _ => true,
+    };
+    match taken {
+        true => Ok(None),
+        false => transposed(&x).map(Some),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn needs_transposition(_: &Correlation, _: &Tensor) -> bool {
-    false
+fn channels_first(_: &Correlation, _: &Tensor) -> Result<Option<Tensor>> {
+    Ok(None)
 }
 
 /// A parameter in f32 where it is f64 on a GPU, whose kernels sum in f32.
@@ -283,14 +300,6 @@ fn on_gpu_not_f64(parameter: &Tensor) -> Result<Tensor> {
     match (parameter.device().is_cuda(), parameter.dtype()) {
         (true, DType::F64) => parameter.to_dtype(DType::F32),
         _ => Ok(parameter.clone()),
-    }
-}
-
-/// `x`, or a copy of it where neighbours in the last dimension are not neighbours in memory.
-fn last_dimension_contiguous(x: &Tensor) -> Result<Tensor> {
-    match (x.dims().last(), x.stride().last()) {
-        (Some(&size), Some(&stride)) if size > 1 && stride != 1 => x.contiguous(),
-        _ => Ok(x.clone()),
     }
 }
 

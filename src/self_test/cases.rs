@@ -12,9 +12,10 @@ const DEPTHWISE_CHANNELS: usize = 8;
 const NUMBERS: usize = 8192;
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
-/// Taps of the depthwise convolutions: those of HyenaDNA and M2-BERT, and more.
+/// Taps of the depthwise convolutions: those of HyenaDNA and M2-BERT, more, and so many that other kernels take them.
 const FEW_TAPS: usize = 3;
 const MORE_TAPS: usize = 7;
+const MANY_TAPS: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -32,14 +33,16 @@ pub(super) enum Operation {
 
 impl Operation {
     /// One kind of convolution after the other.
-    const ALL: [Operation; 7] = [
+    const ALL: [Operation; 9] = [
         Operation::Causal,
         Operation::CausalGated,
         Operation::TwoSidedGated,
         Operation::depthwise(FEW_TAPS, Conv1dLayout::Bhl),
         Operation::depthwise(MORE_TAPS, Conv1dLayout::Bhl),
+        Operation::depthwise(MANY_TAPS, Conv1dLayout::Bhl),
         Operation::depthwise(FEW_TAPS, Conv1dLayout::Blh),
         Operation::depthwise(MORE_TAPS, Conv1dLayout::Blh),
+        Operation::depthwise(MANY_TAPS, Conv1dLayout::Blh),
     ];
 
     const fn depthwise(taps: usize, layout: Conv1dLayout) -> Self {
@@ -52,7 +55,10 @@ impl Operation {
             Operation::CausalGated => "gated",
             Operation::TwoSidedGated => "two-sided",
             Operation::Depthwise { taps: FEW_TAPS, .. } => "3-tap",
-            Operation::Depthwise { .. } => "7-tap",
+            Operation::Depthwise {
+                taps: MORE_TAPS, ..
+            } => "7-tap",
+            Operation::Depthwise { .. } => "64-tap",
         }
     }
 

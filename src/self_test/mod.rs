@@ -19,7 +19,7 @@ use cases::{Case, Operation};
 /// (which it keeps on disk). The cases are the lengths at both ends of each transform size that a GPU
 /// has a kernel for, up to 32768 samples, in f32, f16 and bf16: causal, causal with both gates, and
 /// two-sided with both gates (a circular convolution of twice the length with that many taps); and at
-/// the same lengths depthwise convolutions of 3 and 7 taps in both layouts.
+/// the same lengths depthwise convolutions of 3, 7 and 64 taps in both layouts.
 /// Worth a call when a program first meets a new GPU, driver or toolkit, and the first thing to run
 /// where results look wrong.
 ///

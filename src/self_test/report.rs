@@ -14,8 +14,8 @@ pub struct SelfTestCase {
     /// By what: `"long convolution"`, or `"depthwise convolution of (B, H, L)"` or `(B, L, H)`.
     pub convolution: &'static str,
     /// What was computed: `"causal"`, `"gated"` (causal with both gates) or `"two-sided"` (with both
-    /// gates, and taps at negative lags too) by a long convolution, `"3-tap"` or `"7-tap"` by a
-    /// depthwise one.
+    /// gates, and taps at negative lags too) by a long convolution, `"3-tap"`, `"7-tap"` or
+    /// `"64-tap"` by a depthwise one.
     pub operation: &'static str,
     /// The larger of `‖got − want‖ / ‖want‖` and a quarter of `max |got − want| / max |want|`.
     pub error: f64,

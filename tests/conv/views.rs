@@ -124,6 +124,34 @@ fn broadcast_views(device: &Device) -> Result<()> {
 }
 twin!(broadcasts, super::broadcast_views);
 
+/// Channels-last tensors seen as channels-first ones, which are copied: whole tiles and others, words and odd elements.
+fn channels_last_views(device: &Device) -> Result<()> {
+    for (batch, channels, length) in [
+        (2, 66, 130),
+        (1, 64, 128),
+        (3, 3, 77),
+        (2, 130, 1),
+        (1, 5, 64),
+        (2, 65, 200),
+    ] {
+        for dtype in DTYPES {
+            let conv = FlashFftConv::causal(length, device)?;
+            let k = decaying(2, channels, length, length)?.to_device(device)?;
+            let tensor = random_tensor(1, &[batch, length + 3, channels], dtype, &Device::Cpu)?;
+            for first in [0, 1, 2] {
+                let frames = |t: &Tensor| t.narrow(1, first, length)?.transpose(1, 2);
+                let view = frames(&tensor.to_device(device)?)?;
+                let copied = frames(&tensor)?.contiguous()?.to_device(device)?;
+                let what = format!("{batch} x {channels} x {length} from {first}, {dtype:?}");
+                let got = to_f64(&conv.forward(&view, &k)?);
+                assert_eq!(got, to_f64(&conv.forward(&copied, &k)?), "{what}");
+            }
+        }
+    }
+    Ok(())
+}
+twin!(channels_last_views, super::channels_last_views);
+
 /// Batches of one row, repeated without memory of their own.
 fn stride_zero_on_every_side(device: &Device) -> Result<()> {
     let conv = FlashFftConv::causal(300, device)?;

@@ -32,6 +32,22 @@ pub struct Reference {
 }
 
 impl Case {
+    /// Batch, channels and samples; without an activation.
+    pub fn new([batch, channels, length]: [usize; 3], taps: usize, padding: Padding) -> Self {
+        Case {
+            batch,
+            channels,
+            length,
+            taps,
+            padding,
+            silu: false,
+        }
+    }
+
+    pub fn with_silu(self, silu: bool) -> Self {
+        Case { silu, ..self }
+    }
+
     pub fn output_length(&self) -> usize {
         match self.padding {
             Causal => self.length,

@@ -14,14 +14,7 @@ fn ugly_sizes(device: &Device) -> Result<()> {
                 Symmetric(taps / 2),
                 Symmetric(taps + 3),
             ] {
-                let case = Case {
-                    batch: 2,
-                    channels: 3,
-                    length,
-                    taps,
-                    padding,
-                    silu: false,
-                };
+                let case = Case::new([2, 3, length], taps, padding);
                 if matches!(padding, Symmetric(p) if length + 2 * p < taps) {
                     continue;
                 }
@@ -36,14 +29,7 @@ fn ugly_sizes(device: &Device) -> Result<()> {
 twin!(ugly_sizes, super::ugly_sizes);
 
 fn every_pair_of_dtypes(device: &Device) -> Result<()> {
-    let case = Case {
-        batch: 3,
-        channels: 5,
-        length: 129,
-        taps: 4,
-        padding: Causal,
-        silu: false,
-    };
+    let case = Case::new([3, 5, 129], 4, Causal);
     for layout in [Bhl, Blh] {
         for dtype in dtypes(device) {
             for parameters in DTYPES {
@@ -64,14 +50,7 @@ fn sizes_beyond_one_block(device: &Device) -> Result<()> {
         (1, 2, 17_000, 700),
     ];
     for (batch, channels, length, taps) in sizes {
-        let case = Case {
-            batch,
-            channels,
-            length,
-            taps,
-            padding: Symmetric(taps / 2),
-            silu: false,
-        };
+        let case = Case::new([batch, channels, length], taps, Symmetric(taps / 2));
         for layout in [Bhl, Blh] {
             for dtype in [DType::F32, DType::BF16] {
                 check(device, case, layout, dtype, DType::F32);
@@ -97,14 +76,7 @@ fn many_taps(device: &Device) -> Result<()> {
         (500, 300, Causal),
     ] {
         for silu in [false, true] {
-            let case = Case {
-                batch: 2,
-                channels: 3,
-                length,
-                taps,
-                padding,
-                silu,
-            };
+            let case = Case::new([2, 3, length], taps, padding).with_silu(silu);
             for layout in [Bhl, Blh] {
                 for dtype in [DType::F32, DType::F16, DType::BF16] {
                     check(device, case, layout, dtype, dtype);
@@ -117,18 +89,34 @@ fn many_taps(device: &Device) -> Result<()> {
 }
 twin!(many_taps, super::many_taps);
 
+/// Channels-last frames of whole vectors, and of other sizes, which take another way on a GPU.
+fn many_taps_of_frames(device: &Device) -> Result<()> {
+    for (channels, length, taps, padding) in [
+        (8, 600, 17, Causal),
+        (24, 1025, 32, Symmetric(16)),
+        (40, 1, 33, Causal),
+        (16, 2100, 128, Causal),
+        (72, 513, 127, Symmetric(63)),
+        (16, 96, 64, Symmetric(70)),
+        (66, 130, 20, Causal),
+        (65, 129, 20, Symmetric(3)),
+        (16, 300, 200, Causal),
+    ] {
+        let case = Case::new([2, channels, length], taps, padding);
+        for dtype in dtypes(device) {
+            check(device, case.with_silu(taps == 32), Blh, dtype, dtype);
+            check(device, case, Blh, dtype, DType::F32);
+        }
+    }
+    Ok(())
+}
+twin!(many_taps_of_frames, super::many_taps_of_frames);
+
 fn every_number_of_taps(device: &Device) -> Result<()> {
     for taps in 1..=17 {
         for (length, silu) in [(129, false), (64, true)] {
             for padding in [Causal, Symmetric(taps / 2)] {
-                let case = Case {
-                    batch: 2,
-                    channels: 16,
-                    length,
-                    taps,
-                    padding,
-                    silu,
-                };
+                let case = Case::new([2, 16, length], taps, padding).with_silu(silu);
                 for layout in [Bhl, Blh] {
                     for dtype in dtypes(device) {
                         check(device, case, layout, dtype, DType::F32);
@@ -149,14 +137,7 @@ fn groups_of_channels(device: &Device) -> Result<()> {
             (33, Symmetric(taps / 2), false),
             (37, Causal, true),
         ] {
-            let case = Case {
-                batch: 2,
-                channels: 136,
-                length,
-                taps,
-                padding,
-                silu,
-            };
+            let case = Case::new([2, 136, length], taps, padding).with_silu(silu);
             for dtype in dtypes(device) {
                 check(device, case, Blh, dtype, DType::F32);
             }
@@ -170,14 +151,7 @@ twin!(groups_of_channels, super::groups_of_channels);
 /// More tiles than blocks, forward and backward.
 fn many_tiles(device: &Device) -> Result<()> {
     for (taps, silu) in [(3, false), (7, true)] {
-        let case = Case {
-            batch: 2,
-            channels: 72,
-            length: 6000,
-            taps,
-            padding: Causal,
-            silu,
-        };
+        let case = Case::new([2, 72, 6000], taps, Causal).with_silu(silu);
         check(device, case, Blh, DType::BF16, DType::F32);
     }
     Ok(())
@@ -189,14 +163,7 @@ fn rows_of_whole_vectors(device: &Device) -> Result<()> {
     for taps in [3, 4, 5, 6, 7, 8] {
         for length in [512, 1032, 2064] {
             for padding in [Causal, Symmetric(taps / 2)] {
-                let case = Case {
-                    batch: 2,
-                    channels: 3,
-                    length,
-                    taps,
-                    padding,
-                    silu: false,
-                };
+                let case = Case::new([2, 3, length], taps, padding);
                 for dtype in dtypes(device) {
                     check(device, case, Bhl, dtype, DType::F32);
                 }
@@ -210,14 +177,7 @@ twin!(rows_of_whole_vectors, super::rows_of_whole_vectors);
 fn one_batch_item_one_channel(device: &Device) -> Result<()> {
     for layout in [Bhl, Blh] {
         for taps in 1..=9 {
-            let case = Case {
-                batch: 1,
-                channels: 1,
-                length: 40,
-                taps,
-                padding: Causal,
-                silu: false,
-            };
+            let case = Case::new([1, 1, 40], taps, Causal);
             for dtype in dtypes(device) {
                 check(device, case, layout, dtype, dtype);
             }
@@ -232,14 +192,7 @@ twin!(
 
 /// Padding far beyond the row gives the bias.
 fn padding_beyond_the_row(device: &Device) -> Result<()> {
-    let case = Case {
-        batch: 1,
-        channels: 2,
-        length: 3,
-        taps: 2,
-        padding: Symmetric(9000),
-        silu: false,
-    };
+    let case = Case::new([1, 2, 3], 2, Symmetric(9000));
     for layout in [Bhl, Blh] {
         check(device, case, layout, DType::F32, DType::F32);
         check(device, case, layout, DType::F16, DType::F32);

@@ -124,14 +124,7 @@ fn gradients_through_views() {
     let dy = dy.transpose(1, 2).unwrap();
     let gradients = (y * &dy).unwrap().sum_all().unwrap().backward().unwrap();
 
-    let case = Case {
-        batch: 2,
-        channels: 4,
-        length: 30,
-        taps: 3,
-        padding: Causal,
-        silu: false,
-    };
+    let case = Case::new([2, 4, 30], 3, Causal);
     let want = case.reference(&to_f64(&x), &to_f64(&weight), &[0.0; 4], &to_f64(&dy));
     let dweight = gradients.get(&weight).unwrap();
     assert_eq!(dweight.dims(), [4, 1, 3]);

@@ -5,7 +5,7 @@ use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 /// A tensor of three dimensions whose last one is contiguous.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub(super) struct Signal {
+pub(in crate::cuda) struct Signal {
     /// Address of the first element.
     pub data: u64,
     /// Strides in elements.

@@ -5,17 +5,25 @@ use super::operand::{
     address, address_mut, lines_are_aligned, parameter, signal, Operand, TapOrder,
 };
 use super::recipe::{self, ElementType, Launch};
-use crate::cuda::device::load;
+use crate::cuda::device::load_with_shared_memory;
 use crate::depthwise::{Activation, Correlation};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaStorage, Result};
 
+/// Whether there is a kernel for a correlation of `x`, whose last dimension is contiguous, as it lies.
+pub(crate) fn has_kernel(c: &Correlation, x: Operand) -> Result<bool> {
+    let element = ElementType::of("x", x.0.dtype())?;
+    let stream = x.0.device().cuda_stream();
+    let (base, _guard) = address("x", x.0, &stream)?;
+    let aligned = lines_are_aligned(&signal("x", base, element, x.1)?, element);
+    Ok(recipe::correlation(c, element, aligned, true).is_ok())
+}
+
 /// The output of a correlation and its activation, contiguous, in the dtype of `x`.
 ///
-/// The last dimension of `x` must be contiguous. Channels-last tensors with more than
-/// [`SHORT_TAPS`](super::SHORT_TAPS) taps have no kernel.
+/// The last dimension of `x` must be contiguous. Not all channels-last tensors have a kernel, see [`has_kernel`].
 pub(crate) fn correlate(
     c: &Correlation,
     x: Operand,
@@ -53,10 +61,11 @@ pub(crate) fn correlate(
     let aligned = lines_are_aligned(&x_signal, element);
 
     let launch = recipe::correlation(c, element, aligned, same_type)?;
-    let kernel = load(
+    let kernel = load_with_shared_memory(
         device,
         recipe::module(launch.family, element),
         &launch.function,
+        launch.shared_bytes as usize,
     )?;
     for first in (0..c.batch).step_by(launch.batches.max(1)) {
         let batch = launch.batches.min(c.batch - first);

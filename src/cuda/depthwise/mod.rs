@@ -20,8 +20,12 @@ mod recipe;
 #[cfg(feature = "cuda")]
 pub(crate) use backward::{gradients, parameter_gradients};
 #[cfg(feature = "cuda")]
-pub(crate) use forward::correlate;
+pub(crate) use forward::{correlate, has_kernel};
 #[cfg(feature = "cuda")]
-pub(crate) use operand::TapOrder;
+pub(in crate::cuda) use operand::{address, address_mut, signal};
+#[cfg(feature = "cuda")]
+pub(crate) use operand::{Operand, TapOrder};
+#[cfg(feature = "cuda")]
+pub(in crate::cuda) use recipe::ElementType;
 #[cfg(feature = "cuda")]
 pub(crate) use recipe::{EXACT_TAPS, SHORT_TAPS};

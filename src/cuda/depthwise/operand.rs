@@ -30,7 +30,7 @@ fn unsupported(tensor: &'static str, got: DType) -> candle_core::Error {
 
 impl ElementType {
     /// The element type of a dtype that the kernels take.
-    pub(super) fn of(tensor: &'static str, dtype: DType) -> Result<Self> {
+    pub(in crate::cuda) fn of(tensor: &'static str, dtype: DType) -> Result<Self> {
         match dtype {
             DType::F32 => Ok(ElementType::F32),
             DType::F16 => Ok(ElementType::F16),
@@ -43,7 +43,11 @@ impl ElementType {
     ///
     /// # Safety
     /// Every element has to be written before it is read.
-    pub(super) unsafe fn allocate(self, device: &CudaDevice, count: usize) -> Result<CudaStorage> {
+    pub(in crate::cuda) unsafe fn allocate(
+        self,
+        device: &CudaDevice,
+        count: usize,
+    ) -> Result<CudaStorage> {
         let count = count.max(1); // the driver has no allocations of nothing
         let slice = match self {
             // SAFETY: the caller's.
@@ -61,7 +65,7 @@ impl ElementType {
 }
 
 /// The address of a storage's first element, with a guard that orders the launches that use it.
-pub(super) fn address<'a>(
+pub(in crate::cuda) fn address<'a>(
     name: &'static str,
     storage: &'a CudaStorage,
     stream: &'a CudaStream,
@@ -75,7 +79,7 @@ pub(super) fn address<'a>(
 }
 
 /// [`address`] of a storage to write to.
-pub(super) fn address_mut<'a>(
+pub(in crate::cuda) fn address_mut<'a>(
     name: &'static str,
     storage: &'a mut CudaStorage,
     stream: &'a CudaStream,
@@ -90,7 +94,7 @@ pub(super) fn address_mut<'a>(
 }
 
 /// A three-dimensional tensor at `base`, whose last dimension has to be contiguous.
-pub(super) fn signal(
+pub(in crate::cuda) fn signal(
     name: &'static str,
     base: u64,
     element: ElementType,

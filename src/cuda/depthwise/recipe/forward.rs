@@ -17,6 +17,36 @@ const TOEPLITZ_OUTPUTS: usize = 512;
 const TOEPLITZ_WARPS: usize = 4;
 const TOEPLITZ_TURNS: usize = 8;
 
+/// Channels that a block of the tensor cores' kernel of channels-last tensors takes.
+const FRAME_CHANNELS: usize = 16;
+
+/// Whether that kernel takes the frames: where they are aligned.
+fn toeplitz_takes_frames(c: &Correlation, element: ElementType, aligned: bool) -> bool {
+    aligned && element != ElementType::F32 && c.channels.is_multiple_of(element.vector())
+}
+
+/// Its shared memory, as `FramesInShared` in `cuda/depthwise_toeplitz_frames.cuh`: frames of two tiles, and rows of
+/// each channel in units of 8 samples, of two tiles.
+fn frames_shared_bytes(taps: usize) -> u32 {
+    let steps = (taps + 32).div_ceil(16);
+    let units = (TOEPLITZ_OUTPUTS - 32) / 8 + 2 * steps;
+    let row = (units + units / 4) | 1;
+    super::word(2 * 2 * FRAME_CHANNELS * 8 * units + 2 * 16 * FRAME_CHANNELS * row)
+}
+
+/// Into how many blocks the tiles of each group of channels go, so that the last of them ends soonest on a large GPU,
+/// which has a block a multiprocessor, and setting one up takes the time of a tile.
+fn parts_of_groups(groups: usize, tiles: usize) -> usize {
+    const MULTIPROCESSORS: usize = 132;
+    const MOST_PARTS: usize = 512;
+    (1..=tiles.clamp(1, MOST_PARTS))
+        .min_by_key(|&parts| {
+            let rounds = groups.saturating_mul(parts).div_ceil(MULTIPROCESSORS);
+            rounds.saturating_mul(tiles.div_ceil(parts) + 1)
+        })
+        .unwrap_or(1)
+}
+
 /// Vectors that a thread makes of a row.
 const VECTORS_A_THREAD: usize = 2;
 
@@ -41,6 +71,21 @@ pub(in super::super) fn correlation(
     match (c.layout, toeplitz) {
         (Conv1dLayout::Blh, _) if c.taps <= SHORT_TAPS => {
             Ok(frames::correlation(c, element, aligned))
+        }
+        (Conv1dLayout::Blh, Some(taps)) if toeplitz_takes_frames(c, element, aligned) => {
+            let tiles = c.output_length.div_ceil(TOEPLITZ_OUTPUTS);
+            let split = if same_type { "" } else { "_split" };
+            let groups = c.channels.div_ceil(FRAME_CHANNELS);
+            let parts = parts_of_groups(groups, c.batch.saturating_mul(tiles));
+            Ok(Launch {
+                shared_bytes: frames_shared_bytes(taps),
+                ..Launch::new(
+                    Family::Long,
+                    format!("depthwise_toeplitz_frames_{taps}{split}_{name}"),
+                    (groups, parts, 1),
+                    (32, FRAME_CHANNELS),
+                )
+            })
         }
         (Conv1dLayout::Blh, _) => Err(Error::OutOfRange {
             quantity: "taps",
@@ -154,7 +199,31 @@ mod tests {
         assert_eq!(launch.function, "depthwise_toeplitz_128_aligned_f16");
         let launch = correlation(&many, F32, true, true).unwrap();
         assert_eq!(launch.function, "depthwise_long_rows_f32");
-        assert!(correlation(&geometry(Blh, (1, 768, 100), 17), Bf16, true, false).is_err());
+    }
+
+    #[test]
+    fn channels_last_tensors_of_many_taps_have_a_kernel_where_they_are_aligned() {
+        let launch = |channels, taps, element, aligned| {
+            let c = geometry(Blh, (16, channels, 1024), taps);
+            correlation(&c, element, aligned, false)
+        };
+        let many = launch(776, 100, Bf16, true).unwrap();
+        assert_eq!(many.function, "depthwise_toeplitz_frames_128_split_bf16");
+        // 49 groups of 32 tiles: 392 blocks of 4 on 132 multiprocessors take three rounds.
+        assert_eq!((many.grid, many.block), ((49, 8, 1), (32, 16, 1)));
+        assert_eq!(parts_of_groups(512, 256), 1);
+        assert_eq!(parts_of_groups(8, 16), 16);
+        // 640 frames of 32 bytes, 101 units in a channel's row.
+        assert_eq!(many.shared_bytes, 2 * (640 * 32 + 16 * 101 * 16));
+        assert!(many.shared_bytes <= 99 << 10);
+        for (channels, taps, element, aligned) in [
+            (776, 100, Bf16, false),
+            (771, 100, Bf16, true),
+            (776, 100, F32, true),
+            (776, 129, Bf16, true),
+        ] {
+            assert!(launch(channels, taps, element, aligned).is_err());
+        }
     }
 
     /// Every output is some thread's, for sizes ugly and large.

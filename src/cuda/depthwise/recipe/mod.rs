@@ -13,7 +13,7 @@ use crate::Error;
 
 /// What a kernel reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ElementType {
+pub(in crate::cuda) enum ElementType {
     F32,
     F16,
     Bf16,
