@@ -213,7 +213,10 @@ mod tests {
         });
         assert_eq!(runs.count(), 3 * lengths().count());
         let names: Vec<_> = Operation::ALL.map(Operation::name).into();
-        assert_eq!(names[3..], ["3-tap", "7-tap", "3-tap", "7-tap"]);
+        assert_eq!(
+            names[3..],
+            ["3-tap", "7-tap", "64-tap", "3-tap", "7-tap", "64-tap"]
+        );
     }
 
     #[test]
