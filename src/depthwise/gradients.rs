@@ -5,6 +5,8 @@ use super::{Activation, Conv1dLayout, Correlation};
 use crate::consecutive::{consecutive, transposed};
 use crate::cpu::depthwise as cpu;
 #[cfg(feature = "cuda")]
+use crate::cuda::depthwise::gradients as in_one_pass;
+#[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, D};
 
@@ -159,21 +161,7 @@ fn linear(
     Ok((dx, sums))
 }
 
-/// Both at once, with or without the activation, where a GPU kernel does that.
-#[cfg(feature = "cuda")]
-fn in_one_pass(
-    forward: &Correlation,
-    activation: Activation,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    dy: &Tensor,
-    wanted: Wanted,
-) -> Result<Option<InputAndSums>> {
-    use crate::cuda::depthwise::gradients;
-    gradients(forward, activation, x, weight, bias, dy, wanted)
-}
-
+/// Both at once, with or without the activation, where a GPU kernel does that: without the feature nowhere.
 #[cfg(not(feature = "cuda"))]
 fn in_one_pass(
     _: &Correlation,

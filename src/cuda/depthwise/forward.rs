@@ -12,13 +12,13 @@ use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaStorage, Result};
 
-/// Whether there is a kernel for a correlation of `x`, whose last dimension is contiguous, as it lies.
+/// Whether there is a kernel for a correlation of channels-last `x`, whose last dimension is contiguous, as it lies.
 pub(crate) fn has_kernel(c: &Correlation, x: Operand) -> Result<bool> {
     let element = ElementType::of("x", x.0.dtype())?;
     let stream = x.0.device().cuda_stream();
     let (base, _guard) = address("x", x.0, &stream)?;
     let aligned = lines_are_aligned(&signal("x", base, element, x.1)?, element);
-    Ok(recipe::correlation(c, element, aligned, true).is_ok())
+    Ok(recipe::takes_frames(c, element, aligned))
 }
 
 /// The output of a correlation and its activation, contiguous, in the dtype of `x`.

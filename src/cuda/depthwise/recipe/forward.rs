@@ -20,6 +20,12 @@ const TOEPLITZ_TURNS: usize = 8;
 /// Channels that a block of the tensor cores' kernel of channels-last tensors takes.
 const FRAME_CHANNELS: usize = 16;
 
+/// Whether there is a kernel for channels-last tensors as they lie.
+pub(in super::super) fn takes_frames(c: &Correlation, element: ElementType, aligned: bool) -> bool {
+    let most = TOEPLITZ_TAPS.into_iter().max().unwrap_or(0);
+    c.taps <= SHORT_TAPS || (c.taps <= most && toeplitz_takes_frames(c, element, aligned))
+}
+
 /// Whether that kernel takes the frames: where they are aligned.
 fn toeplitz_takes_frames(c: &Correlation, element: ElementType, aligned: bool) -> bool {
     aligned && element != ElementType::F32 && c.channels.is_multiple_of(element.vector())
@@ -209,6 +215,8 @@ mod tests {
         };
         let many = launch(776, 100, Bf16, true).unwrap();
         assert_eq!(many.function, "depthwise_toeplitz_frames_128_split_bf16");
+        let c = geometry(Blh, (16, 776, 1024), 100);
+        assert!(takes_frames(&c, Bf16, true));
         // 49 groups of 32 tiles: 392 blocks of 4 on 132 multiprocessors take three rounds.
         assert_eq!((many.grid, many.block), ((49, 8, 1), (32, 16, 1)));
         assert_eq!(parts_of_groups(512, 256), 1);
@@ -223,6 +231,8 @@ mod tests {
             (776, 129, Bf16, true),
         ] {
             assert!(launch(channels, taps, element, aligned).is_err());
+            let c = geometry(Blh, (16, channels, 1024), taps);
+            assert!(!takes_frames(&c, element, aligned));
         }
     }
 

@@ -5,7 +5,7 @@ mod frames;
 mod gradients;
 mod rows;
 
-pub(super) use forward::correlation;
+pub(super) use forward::{correlation, takes_frames};
 pub(super) use gradients::{gradients, long_gradients};
 
 use crate::depthwise::Correlation;
