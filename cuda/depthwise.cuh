@@ -16,9 +16,9 @@ struct Signal {
     long long batch_stride, line_stride; // a line: a row of samples, or the channels of a frame
 };
 
-// Weight (H, K) or bias (H,), strided; `kind` as in `read`.
+// Weight (H, K) or bias (H,), or the gradient of one, strided; `kind` as in `read`.
 struct Parameter {
-    const void *data; // null: there is none
+    void *data; // null: there is none
     long long channel_stride, tap_stride;
     int kind;
 };
@@ -36,8 +36,9 @@ struct Correlation {
 struct Gradient {
     Signal x, dy;
     void *dx;       // contiguous; null: not wanted
-    float *pieces;  // (pieces, channels, taps + 1), the last column for the bias; null: not wanted
+    float *pieces;  // (pieces, channels, taps + 1), the last column for the bias; null: a block has the whole sum
     Parameter weight, bias;
+    Parameter weight_gradient, bias_gradient; // those that are wanted
     int batch, channels, input_length, output_length, taps, left;
     int vectors_a_row; // of dx, where it is cut into vectors
 };
@@ -53,6 +54,43 @@ __device__ inline float read(const Parameter &p, int channel, int tap)
     case 0: return static_cast<const float *>(p.data)[at];
     case 1: return __half2float(static_cast<const __half *>(p.data)[at]);
     default: return __bfloat162float(static_cast<const __nv_bfloat16 *>(p.data)[at]);
+    }
+}
+
+// Writes one element of the gradient of a parameter.
+__device__ inline void write(const Parameter &p, int channel, int tap, float value)
+{
+    if (!p.data) return;
+    const long long at = channel * p.channel_stride + tap * p.tap_stride;
+    switch (p.kind) {
+    case 0: static_cast<float *>(p.data)[at] = value; break;
+    case 1: static_cast<__half *>(p.data)[at] = __float2half_rn(value); break;
+    default: static_cast<__nv_bfloat16 *>(p.data)[at] = __float2bfloat16_rn(value);
+    }
+}
+
+// Writes the gradient of one of the taps or, behind them, of the bias.
+__device__ inline void write_sum(const Parameter &weight, const Parameter &bias, int taps, int channel, int tap, float sum)
+{
+    if (tap < taps) {
+        write(weight, channel, tap, sum);
+    } else {
+        write(bias, channel, 0, sum);
+    }
+}
+
+__device__ inline bool wants_sums(const Gradient &g)
+{
+    return g.pieces || g.weight_gradient.data || g.bias_gradient.data;
+}
+
+// What a block has of the sum for one of the taps or, behind them, for the bias.
+__device__ inline void leave_sum(const Gradient &g, int channel, int tap, float sum)
+{
+    if (g.pieces) {
+        g.pieces[(blockIdx.y * static_cast<long long>(g.channels) + channel) * (g.taps + 1) + tap] = sum;
+    } else {
+        write_sum(g.weight_gradient, g.bias_gradient, g.taps, channel, tap, sum);
     }
 }
 

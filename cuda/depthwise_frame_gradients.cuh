@@ -114,7 +114,7 @@ template <class T, int K, int C, bool SILU> __device__ void frame_gradients(cons
         __syncthreads();
         stage ^= 1;
     }
-    if (!g.pieces) return;
+    if (!wants_sums(g)) return;
 
     // The sums of all lines of threads, where parameters and tiles were; padded against conflicts of banks.
     constexpr int PITCH = WIDTH + 4;
@@ -125,13 +125,12 @@ template <class T, int K, int C, bool SILU> __device__ void frame_gradients(cons
         for (int k = 0; k < C; k++) to[k] = j < K ? dweight[j < K ? j : 0][k] : dbias[k];
     }
     __syncthreads();
-    float *pieces = g.pieces + (static_cast<long long>(blockIdx.y) * g.channels + first_channel) * (K + 1);
     const int thread = threadIdx.y * TILE_THREADS + threadIdx.x;
     for (int i = thread; i < min(WIDTH, count) * (K + 1); i += FrameTile::THREADS) {
         const float *from = shared + i % (K + 1) * PITCH + i / (K + 1);
         float sum = 0.0f;
 #pragma unroll
         for (int line = 0; line < TILE_LINES; line++) sum += from[line * (K + 1) * PITCH];
-        pieces[i] = sum;
+        leave_sum(g, first_channel + i / (K + 1), i % (K + 1), sum);
     }
 }

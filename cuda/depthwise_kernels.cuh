@@ -172,18 +172,24 @@
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 64)                                                     \
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 128)
 
-#define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT)                       \
-    extern "C" __global__ void __launch_bounds__(32 * FRAME_CHANNELS, 1)                        \
-        depthwise_toeplitz_frames_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c) \
+// CHANNELS: those of a block.
+#define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SPLIT)              \
+    extern "C" __global__ void __launch_bounds__(32 * FRAME_WARPS, 1)                           \
+        depthwise_toeplitz_frames_##TAPS##_by_##CHANNELS##SUFFIX##_##NAME(                      \
+            const __grid_constant__ Correlation c)                                              \
     {                                                                                           \
-        correlate_toeplitz_frames<TYPE, TAPS, SPLIT>(c);                                        \
+        correlate_toeplitz_frames<TYPE, TAPS, SPLIT, CHANNELS>(c);                              \
     }
 
-#define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS)                                        \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, , false)                                 \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true)
+#define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS, CHANNELS)                              \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, , false)                       \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, _split, true)
 
+// 128 taps of two terms of two channels would not fit into the registers.
 #define DEPTHWISE_TOEPLITZ_FRAMES(TYPE, NAME)                                                   \
-    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32)                                              \
-    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64)                                              \
-    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 128)
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32, 16)                                          \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64, 16)                                          \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 128, 16)                                         \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32, 32)                                          \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64, 32)                                          \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, 128, 32, , false)

@@ -131,14 +131,13 @@ template <class T> __device__ void long_row_gradients(const Gradient &g)
     for (int r = 0; r < OUTPUTS; r++) sums_shared[slice][group * OUTPUTS + r] = sums[r];
     if (group == 0) sums_shared[slice][TAP_BLOCK] = bias_sum;
     __syncthreads();
-    float *pieces = g.pieces + (blockIdx.y * static_cast<long long>(g.channels) + channel) * (g.taps + 1);
     for (int i = threadIdx.x; i <= TAP_BLOCK; i += LONG_THREADS) {
         float sum = 0.0f;
         for (int k = 0; k < SLICES; k++) sum += sums_shared[k][i];
         if (i == TAP_BLOCK) {
-            if (first_tap == 0) pieces[g.taps] = sum;
+            if (first_tap == 0) leave_sum(g, channel, g.taps, sum);
         } else if (first_tap + i < g.taps) {
-            pieces[first_tap + i] = sum;
+            leave_sum(g, channel, first_tap + i, sum);
         }
     }
 }

@@ -2,4 +2,3 @@
 
 DEPTHWISE_LONG(__nv_bfloat16, bf16)
 DEPTHWISE_TOEPLITZ(__nv_bfloat16, bf16)
-DEPTHWISE_TOEPLITZ_FRAMES(__nv_bfloat16, bf16)

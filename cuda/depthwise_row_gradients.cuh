@@ -5,14 +5,16 @@
 //     dbias      = sum over t of dz[t]
 //
 // where dz = dy or, with SiLU, dy times its derivative at the sum z, which is made again.
-// Both of the first two read the same window of dz. Blocks leave their part of the sums as
-// a piece; `depthwise_sum_pieces` adds the pieces in order, so results are reproducible.
+// Both of the first two read the same window of dz. Where several blocks share a channel each leaves
+// its part of the sums as a piece; `depthwise_sum_pieces` adds the pieces in order, so results are
+// reproducible.
 // Bound by device memory.
 #pragma once
 
 #include "depthwise_rows.cuh"
 
-// Threads: x over vectors of dx in rows of one channel. Blocks: x over channels, y over pieces.
+// Threads: x over vectors of dx in rows of one channel, y over parts of the block's work. Blocks: x over channels, y over
+// pieces.
 // Exactly K taps or, where K = MANY_TAPS, at most so many. SHIFT: that of the window of dy, see
 // `Window`; where it is known the rows of dx have to be like those of x and dy.
 template <class T, int K, bool SILU, int SHIFT> __device__ void row_gradients(const Gradient &g)
@@ -25,7 +27,7 @@ template <class T, int K, bool SILU, int SHIFT> __device__ void row_gradients(co
     read_taps<K>(g.weight, channel, K == MANY_TAPS ? g.taps : K, weight);
     const float bias = SILU ? read_bias(g.bias, channel) : 0.0f;
 
-    RowItems items(g.vectors_a_row, g.batch, blockIdx.y, gridDim.y);
+    RowItems items(g.vectors_a_row, g.batch, blockIdx.y * blockDim.y + threadIdx.y, gridDim.y * blockDim.y);
     const T *const x_rows = static_cast<const T *>(g.x.data) + channel * g.x.line_stride;
     const T *const dy_rows = static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride;
 
@@ -95,10 +97,10 @@ template <class T, int K, bool SILU, int SHIFT> __device__ void row_gradients(co
             store_vector(dx, s, g.input_length, SHIFT < 0, words);
         }
     }
-    if (!g.pieces) return;
+    if (!wants_sums(g)) return;
 
     __shared__ float warp_sums[32][K + 1];
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int thread = threadIdx.y * blockDim.x + threadIdx.x, lane = thread & 31, warp = thread >> 5;
 #pragma unroll
     for (int j = 0; j <= K; j++) {
         float sum = j < K ? dweight[j < K ? j : 0] : dbias;
@@ -107,9 +109,10 @@ template <class T, int K, bool SILU, int SHIFT> __device__ void row_gradients(co
         if (lane == 0) warp_sums[warp][j] = sum;
     }
     __syncthreads();
-    if (threadIdx.x <= g.taps) {
+    if (thread <= g.taps) {
         float sum = 0.0f;
-        for (int i = 0; i < blockDim.x >> 5; i++) sum += warp_sums[i][threadIdx.x < g.taps ? threadIdx.x : K];
-        g.pieces[(blockIdx.y * static_cast<long long>(g.channels) + channel) * (g.taps + 1) + threadIdx.x] = sum;
+        const int warps = blockDim.x * blockDim.y >> 5;
+        for (int i = 0; i < warps; i++) sum += warp_sums[i][thread < g.taps ? thread : K];
+        leave_sum(g, channel, thread, sum);
     }
 }

@@ -1,10 +1,16 @@
-// Adds the pieces of a sum, always in the same order: sums[i] = sum over p of pieces[p][i].
-// Threads: x over the sums (32), y over every so many-th piece.
+// Adds the pieces of the gradients of taps and bias, always in the same order:
+//
+//     gradient[channel, tap] = sum over p of pieces[p, channel, tap],
+//
+// the bias behind the taps. Threads: x over the sums (32), y over every so many-th piece.
+#include "depthwise.cuh"
 
-extern "C" __global__ void depthwise_sum_pieces(const float *pieces, float *sums, int count, long long width)
+extern "C" __global__ void depthwise_sum_pieces(
+    const float *pieces, const __grid_constant__ Parameter weight, const __grid_constant__ Parameter bias, int count,
+    int channels, int taps)
 {
     __shared__ float parts[32][33];
-    const long long column = blockIdx.x * 32ll + threadIdx.x;
+    const long long column = blockIdx.x * 32ll + threadIdx.x, width = static_cast<long long>(channels) * (taps + 1);
     float sum = 0.0f;
     if (column < width) {
 #pragma unroll 8
@@ -14,6 +20,6 @@ extern "C" __global__ void depthwise_sum_pieces(const float *pieces, float *sums
     __syncthreads();
     if (threadIdx.y == 0 && column < width) {
         for (int i = 1; i < blockDim.y; i++) sum += parts[i][threadIdx.x];
-        sums[column] = sum;
+        write_sum(weight, bias, taps, static_cast<int>(column / (taps + 1)), static_cast<int>(column % (taps + 1)), sum);
     }
 }

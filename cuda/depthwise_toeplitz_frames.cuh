@@ -1,13 +1,13 @@
 // The short convolution of channels-last tensors of 16-bit elements with up to 128 taps, on the tensor cores, by the
 // products of depthwise_toeplitz.cuh.
 //
-// A block takes 16 neighbouring channels, a sector of each frame, and 512 frames at a time; a warp has the taps of one
-// channel in registers. Frames come to shared memory by cp.async, two tiles ahead. From there `ldmatrix` turns 8 frames
-// by 8 channels into rows of each channel, one tile ahead, which the products read as those of channels-first tensors;
-// outputs go back the same way, so that two lanes write the sector of a frame.
+// A block takes 16 or 32 neighbouring channels, 32 or 64 bytes of each frame, and 512 frames at a time; each of its warps
+// has the taps of one or two channels in registers. Frames come to shared memory by cp.async, two tiles ahead. From there
+// `ldmatrix` turns 8 frames by 8 channels into rows of each channel, one tile ahead, which the products read as those of
+// channels-first tensors; outputs go back the same way, so that neighbouring lanes write what the block has of a frame.
 //
-// Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor: 46 % of the
-// issue slots, a third of the tensor pipe, half of the L1's.
+// Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor, and with 16
+// channels a block by the L2, which has a request for each 32 bytes.
 #pragma once
 
 #include "depthwise_toeplitz.cuh"
@@ -22,31 +22,56 @@ __device__ inline void load_transposed(uint32_t (&a)[4], const uint4 *row)
                  : "memory");
 }
 
-constexpr int FRAME_CHANNELS = 16; // of a block, one for each of its warps
-constexpr int FRAME_OCTETS = FRAME_CHANNELS / 8;
+constexpr int FRAME_WARPS = 16; // of a block
 
-template <class T, int TAPS, bool SPLIT> struct FramesInShared {
+// CHANNELS: of a block, 16 or 32.
+template <class T, int TAPS, bool SPLIT, int CHANNELS> struct FramesInShared {
     typedef Toeplitz<T, TAPS, SPLIT, 0> Taps;
-    static constexpr int FRAMES = 8 * Taps::UNITS;
+    static constexpr int FRAMES = 8 * Taps::UNITS, OCTETS = CHANNELS / 8;
     static constexpr int ROW = Taps::PITCH | 1; // of a channel: those of 8 channels lie in different banks
-    uint4 frames[2][FRAMES * FRAME_OCTETS];
-    uint4 rows[2][FRAME_CHANNELS][ROW]; // of each channel its samples, and then its outputs, 8 in a unit
+    static constexpr int STEP = 4 / OCTETS;     // units that the four matrices of an instruction have, of all octets
+    static_assert((OCTETS == 2 || OCTETS == 4) && Taps::UNITS % STEP == 0);
+    uint4 frames[2][FRAMES * OCTETS];
+    uint4 rows[2][CHANNELS][ROW]; // of each channel its samples, and then its outputs, 8 in a unit
 
     // Where 8 channels of a frame lie: those of 8 neighbouring frames in different banks.
-    static __device__ int place(int frame, int octet) { return frame * FRAME_OCTETS + (octet ^ (frame >> 2 & 1)); }
+    static __device__ int place(int frame, int octet)
+    {
+        return frame * OCTETS + (octet ^ (frame / (8 / OCTETS) & (OCTETS - 1)));
+    }
+};
+
+// The taps of a warp's channels: COUNT of them, STRIDE apart, the last one of the tensor instead of those behind it.
+template <class Taps, int COUNT, int STRIDE> struct OwnTaps {
+    Taps first;
+    OwnTaps<Taps, COUNT - 1, STRIDE> others;
+
+    __device__ OwnTaps(const Correlation &c, int channel, uint4 *units)
+        : first(c, min(channel, c.channels - 1), 0, units), others(c, channel + STRIDE, units)
+    {
+    }
+    template <class F> __device__ void each(const F &f, int index = 0) const
+    {
+        f(first, index);
+        others.each(f, index + 1);
+    }
+};
+template <class Taps, int STRIDE> struct OwnTaps<Taps, 0, STRIDE> {
+    __device__ OwnTaps(const Correlation &, int, uint4 *) {}
+    template <class F> __device__ void each(const F &, int = 0) const {}
 };
 
 // Threads: 32 lanes, y over the warps. Blocks: x over groups of channels, y over parts of their work. Frames begin at
 // multiples of 16 bytes.
-template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz_frames(const Correlation &c)
+template <class T, int TAPS, bool SPLIT, int CHANNELS> __device__ void correlate_toeplitz_frames(const Correlation &c)
 {
-    typedef FramesInShared<T, TAPS, SPLIT> Shared;
+    typedef FramesInShared<T, TAPS, SPLIT, CHANNELS> Shared;
     typedef typename Shared::Taps Taps;
-    static_assert(FRAME_OCTETS == 2 && Taps::UNITS % 2 == 0);
+    constexpr int OCTETS = Shared::OCTETS, STEP = Shared::STEP;
     extern __shared__ __align__(16) unsigned char memory[];
     Shared &shared = *reinterpret_cast<Shared *>(memory);
-    const int lane = threadIdx.x, warp = threadIdx.y, g = lane >> 2, t = lane & 3;
-    const int first_channel = blockIdx.x * FRAME_CHANNELS, channels = min(FRAME_CHANNELS, c.channels - first_channel);
+    const int lane = threadIdx.x, warp = threadIdx.y, g = lane >> 2, t = lane & 3, matrix = lane >> 3;
+    const int first_channel = blockIdx.x * CHANNELS, channels = min(CHANNELS, c.channels - first_channel);
 
     // The block's items: tiles of frames, one after the other.
     const int tiles = (c.output_length + TOEPLITZ_OUTPUTS - 1) / TOEPLITZ_OUTPUTS;
@@ -60,15 +85,14 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz_fram
     int loaded_batch = batch, loaded_tile = tile, loaded_buffer = 0;                   // of the next copies
     if (left_over == 0) return;
 
-    // A warp without a channel of its own takes the taps of the last one, and zeros, for nobody.
-    const int own_channel = min(warp, channels - 1);
-    const Taps taps(c, first_channel + own_channel, 0, shared.rows[0][warp]);
+    // Those behind the last channel are its taps, and zeros, for nobody.
+    const OwnTaps<Taps, CHANNELS / FRAME_WARPS, FRAME_WARPS> taps(c, first_channel + warp, shared.rows[0][warp]);
 
     const auto load = [&] {
         const T *const x = static_cast<const T *>(c.x.data) + loaded_batch * c.x.batch_stride + first_channel;
         uint4 *const to = shared.frames[loaded_buffer];
-        for (int i = lane + 32 * warp; i < Shared::FRAMES * FRAME_OCTETS; i += 32 * FRAME_CHANNELS) {
-            const int frame = i / FRAME_OCTETS, octet = i % FRAME_OCTETS;
+        for (int i = lane + 32 * warp; i < Shared::FRAMES * OCTETS; i += 32 * FRAME_WARPS) {
+            const int frame = i / OCTETS, octet = i % OCTETS;
             const int at = loaded_tile * TOEPLITZ_OUTPUTS - c.left + frame;
             const bool outside = at < 0 || at >= c.input_length || 8 * octet >= channels;
             start_copy(to + Shared::place(frame, octet), outside ? x : x + at * c.x.line_stride + 8 * octet, outside);
@@ -78,14 +102,14 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz_fram
         loaded_buffer ^= 1;
     };
     const auto turn_to_rows = [&](int buffer) {
-        for (int pair = warp; pair < Taps::UNITS / 2; pair += FRAME_CHANNELS) {
-            uint32_t words[4]; // [unit of the pair][octet]: channel g, frames 2 t and 2 t + 1
-            const int matrix = lane >> 3, frame = 8 * (2 * pair + (matrix >> 1)) + (lane & 7);
-            load_transposed(words, shared.frames[buffer] + Shared::place(frame, matrix & 1));
+        for (int first = warp * STEP; first < Taps::UNITS; first += FRAME_WARPS * STEP) {
+            uint32_t words[4]; // [unit][octet]: channel g, frames 2 t and 2 t + 1
+            const int frame = 8 * (first + matrix / OCTETS) + (lane & 7);
+            load_transposed(words, shared.frames[buffer] + Shared::place(frame, matrix % OCTETS));
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const int unit = 2 * pair + (i >> 1);
-                reinterpret_cast<uint32_t *>(shared.rows[buffer][g + 8 * (i & 1)] + unit + unit / 4)[t] = words[i];
+                const int unit = first + i / OCTETS;
+                reinterpret_cast<uint32_t *>(shared.rows[buffer][g + 8 * (i % OCTETS)] + unit + unit / 4)[t] = words[i];
             }
         }
     };
@@ -103,27 +127,29 @@ template <class T, int TAPS, bool SPLIT> __device__ void correlate_toeplitz_fram
         if (left_over > 2) load();
         if (left_over > 1) turn_to_rows(buffer ^ 1);
 
-        uint4 *const own = shared.rows[buffer][warp];
-        float sums[4][4];
-        taps.products(sums, own);
-        const T *const x = static_cast<const T *>(c.x.data) + batch * c.x.batch_stride + first_channel + own_channel;
-        taps.finish(sums, x, first - c.left, c.x.line_stride);
+        taps.each([&](const Taps &taps, int index) {
+            uint4 *const own = shared.rows[buffer][warp + index * FRAME_WARPS];
+            float sums[4][4];
+            taps.products(sums, own);
+            const T *const x = static_cast<const T *>(c.x.data) + batch * c.x.batch_stride + taps.channel;
+            taps.finish(sums, x, first - c.left, c.x.line_stride);
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            uint32_t words[4];
-            Taps::neighbours(sums, i, words);
-            own[4 * (g + 8 * i) + t] = make_uint4(words[0], words[1], words[2], words[3]);
-        }
+            for (int i = 0; i < 2; i++) {
+                uint32_t words[4];
+                Taps::neighbours(sums, i, words);
+                own[4 * (g + 8 * i) + t] = make_uint4(words[0], words[1], words[2], words[3]);
+            }
+        });
         __syncthreads();
 
         T *const y = static_cast<T *>(c.y) + static_cast<long long>(batch) * c.output_length * c.channels + first_channel;
 #pragma unroll
-        for (int pair = warp; pair < TOEPLITZ_OUTPUTS / 16; pair += FRAME_CHANNELS) {
-            uint32_t words[4]; // [unit of the pair][octet]: frame g, channels 2 t and 2 t + 1
-            const int matrix = lane >> 3;
-            load_transposed(words, shared.rows[buffer][(lane & 7) + 8 * (matrix & 1)] + 2 * pair + (matrix >> 1));
-            transpose_quad(words); // lane t: all words of unit t / 2 and octet t % 2
-            const int at = first + 8 * (2 * pair + (t >> 1)) + g, octet = t & 1;
+        for (int i = 0; i < TOEPLITZ_OUTPUTS / 8 / STEP / FRAME_WARPS; i++) {
+            const int unit = (i * FRAME_WARPS + warp) * STEP;
+            uint32_t words[4]; // [unit][octet]: frame g, channels 2 t and 2 t + 1
+            load_transposed(words, shared.rows[buffer][(lane & 7) + 8 * (matrix % OCTETS)] + unit + matrix / OCTETS);
+            transpose_quad(words); // lane t: all words of unit t / OCTETS and octet t % OCTETS
+            const int at = first + 8 * (unit + t / OCTETS) + g, octet = t % OCTETS;
             if (at < c.output_length && 8 * octet < channels) {
                 uint4 *const to = reinterpret_cast<uint4 *>(y + static_cast<long long>(at) * c.channels + 8 * octet);
                 __stcs(to, make_uint4(words[0], words[1], words[2], words[3]));

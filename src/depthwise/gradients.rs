@@ -17,13 +17,14 @@ struct InputGradient(Correlation);
 /// the bias, in the dtype of the sums; for the forward operation that it holds.
 struct ParameterGradients(Correlation);
 
-pub(super) struct Gradients {
+/// Those that are wanted, each in the dtype and shape of what it is of.
+pub(crate) struct Gradients {
     pub x: Option<Tensor>,
     pub weight: Option<Tensor>,
     pub bias: Option<Tensor>,
 }
 
-/// The gradients of those arguments that are tracked, each in the dtype and shape of its argument.
+/// The gradients of those arguments that are tracked.
 pub(super) fn gradients(
     forward: &Correlation,
     activation: Activation,
@@ -33,41 +34,27 @@ pub(super) fn gradients(
     dy: &Tensor,
 ) -> Result<Gradients> {
     let dy = &consecutive(dy)?;
-    let bias_wanted = bias.is_some_and(Tensor::track_op);
     let wanted = Wanted {
         x: x.track_op(),
-        parameters: weight.track_op() || bias_wanted,
+        weight: weight.track_op(),
+        bias: bias.is_some_and(Tensor::track_op),
     };
-    let parts = |forward: &Correlation, x: &Tensor, dy: &Tensor| {
-        input_and_sums(forward, activation, x, weight, bias, dy, wanted)
+    let of = |forward: &Correlation, x: &Tensor, dy: &Tensor| match in_one_pass(
+        forward, activation, x, weight, bias, dy, wanted,
+    )? {
+        Some(all) => Ok(all),
+        None => in_two_passes(forward, activation, x, weight, bias, dy, wanted),
     };
-    let (dx, sums) = match is_transposed(forward, x) {
-        false => parts(forward, x, dy)?,
-        true => {
-            let layout = Conv1dLayout::Bhl;
-            let forward = Correlation { layout, ..*forward };
-            let x = transposed(&consecutive(&x.detach())?)?;
-            let (dx, sums) = parts(&forward, &x, &transposed(dy)?)?;
-            (dx.as_ref().map(transposed).transpose()?, sums)
-        }
-    };
-
-    // One or more columns of the sums, as the gradient of `of`.
-    let columns = |of: &Tensor, start: usize, count: usize| -> Result<Option<Tensor>> {
-        let Some(sums) = sums.as_ref().filter(|_| of.track_op()) else {
-            return Ok(None);
-        };
-        let columns = sums.narrow(D::Minus1, start, count)?;
-        let columns = columns.to_dtype(of.dtype())?.contiguous()?;
-        columns.reshape(of.shape()).map(Some)
-    };
+    if !is_transposed(forward, x) {
+        return of(forward, x, dy);
+    }
+    let layout = Conv1dLayout::Bhl;
+    let forward = Correlation { layout, ..*forward };
+    let x = transposed(&consecutive(&x.detach())?)?;
+    let all = of(&forward, &x, &transposed(dy)?)?;
     Ok(Gradients {
-        x: dx,
-        weight: columns(weight, 0, forward.taps)?,
-        bias: match bias {
-            Some(bias) => columns(bias, forward.taps, 1)?,
-            None => None,
-        },
+        x: all.x.as_ref().map(transposed).transpose()?,
+        ..all
     })
 }
 
@@ -75,11 +62,9 @@ pub(super) fn gradients(
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
     pub x: bool,
-    pub parameters: bool,
+    pub weight: bool,
+    pub bias: bool,
 }
-
-/// The gradient of the input, and the sums of [`ParameterGradients`].
-type InputAndSums = (Option<Tensor>, Option<Tensor>);
 
 /// Whether a GPU computes the gradients as those of channels-first tensors, which its kernels for so many taps are for.
 fn is_transposed(forward: &Correlation, x: &Tensor) -> bool {
@@ -90,8 +75,8 @@ fn is_transposed(forward: &Correlation, x: &Tensor) -> bool {
     x.device().is_cuda() && forward.layout == Conv1dLayout::Blh && !few
 }
 
-/// The gradient of `x`, and the sums of [`ParameterGradients`], where they are wanted.
-fn input_and_sums(
+/// Those of the input from one pass, those of the parameters from another.
+fn in_two_passes(
     forward: &Correlation,
     activation: Activation,
     x: &Tensor,
@@ -99,33 +84,51 @@ fn input_and_sums(
     bias: Option<&Tensor>,
     dy: &Tensor,
     wanted: Wanted,
-) -> Result<InputAndSums> {
-    match in_one_pass(forward, activation, x, weight, bias, dy, wanted)? {
-        Some(both) => Ok(both),
-        None => match activation {
-            Activation::None => linear(forward, x, weight, dy, wanted),
-            Activation::Silu => {
-                // Both in the dtype of the sums: dz is rounded nowhere.
-                let dtype = match x.dtype() {
-                    DType::F64 => DType::F64,
-                    _ => DType::F32,
-                };
-                let wide = x.to_dtype(dtype)?;
-                let z = match bias {
-                    None => wide.apply_op2_no_bwd(weight, &Depthwise(*forward, Activation::None)),
-                    Some(bias) => wide.apply_op3_no_bwd(
-                        weight,
-                        bias,
-                        &DepthwiseWithBias(*forward, Activation::None),
-                    ),
-                }?;
-                let dz = (dy.to_dtype(dtype)? * silu_slope(&z)?)?;
-                let (dx, sums) = linear(forward, &wide, weight, &dz, wanted)?;
-                Ok((dx.map(|dx| dx.to_dtype(x.dtype())).transpose()?, sums))
-            }
+) -> Result<Gradients> {
+    let (dx, sums) = match activation {
+        Activation::None => linear(forward, x, weight, dy, wanted)?,
+        Activation::Silu => {
+            // Both in the dtype of the sums: dz is rounded nowhere.
+            let dtype = match x.dtype() {
+                DType::F64 => DType::F64,
+                _ => DType::F32,
+            };
+            let wide = x.to_dtype(dtype)?;
+            let z = match bias {
+                None => wide.apply_op2_no_bwd(weight, &Depthwise(*forward, Activation::None)),
+                Some(bias) => wide.apply_op3_no_bwd(
+                    weight,
+                    bias,
+                    &DepthwiseWithBias(*forward, Activation::None),
+                ),
+            }?;
+            let dz = (dy.to_dtype(dtype)? * silu_slope(&z)?)?;
+            let (dx, sums) = linear(forward, &wide, weight, &dz, wanted)?;
+            (dx.map(|dx| dx.to_dtype(x.dtype())).transpose()?, sums)
+        }
+    };
+
+    // One or more columns of the sums, as the gradient of `of`.
+    let columns = |of: &Tensor, start: usize, count: usize, wanted: bool| {
+        let Some(sums) = sums.as_ref().filter(|_| wanted) else {
+            return Ok(None);
+        };
+        let columns = sums.narrow(D::Minus1, start, count)?;
+        let columns = columns.to_dtype(of.dtype())?.contiguous()?;
+        columns.reshape(of.shape()).map(Some)
+    };
+    Ok(Gradients {
+        x: dx,
+        weight: columns(weight, 0, forward.taps, wanted.weight)?,
+        bias: match bias {
+            Some(bias) => columns(bias, forward.taps, 1, wanted.bias)?,
+            None => None,
         },
-    }
+    })
 }
+
+/// The gradient of the input, and the sums of [`ParameterGradients`].
+type InputAndSums = (Option<Tensor>, Option<Tensor>);
 
 /// The derivative of `z · sigmoid(z)`: `s · (1 + z · (1 − s))` with `s = sigmoid(z)`.
 fn silu_slope(z: &Tensor) -> Result<Tensor> {
@@ -148,7 +151,7 @@ fn linear(
     };
     // The GPU's kernel of these sums is for channels-first tensors.
     let transpose = x.device().is_cuda() && forward.layout == Conv1dLayout::Blh;
-    let sums = match (wanted.parameters, transpose) {
+    let sums = match (wanted.weight || wanted.bias, transpose) {
         (true, false) => Some(x.apply_op2_no_bwd(dz, &ParameterGradients(*forward))?),
         (true, true) => {
             let (x, dz) = (transposed(x)?, transposed(dz)?);
@@ -161,7 +164,7 @@ fn linear(
     Ok((dx, sums))
 }
 
-/// Both at once, with or without the activation, where a GPU kernel does that: without the feature nowhere.
+/// All at once, with or without the activation, where a GPU kernel does that: without the feature nowhere.
 #[cfg(not(feature = "cuda"))]
 fn in_one_pass(
     _: &Correlation,
@@ -171,7 +174,7 @@ fn in_one_pass(
     _: Option<&Tensor>,
     _: &Tensor,
     _: Wanted,
-) -> Result<Option<InputAndSums>> {
+) -> Result<Option<Gradients>> {
     Ok(None)
 }
 

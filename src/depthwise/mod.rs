@@ -7,7 +7,7 @@ mod step;
 
 pub(crate) use geometry::{Activation, Correlation};
 #[cfg(feature = "cuda")]
-pub(crate) use gradients::Wanted;
+pub(crate) use gradients::{Gradients, Wanted};
 
 #[cfg(feature = "cuda")]
 use crate::consecutive::is_consecutive;

@@ -13,7 +13,7 @@ pub(in crate::cuda) struct Signal {
     pub line_stride: i64,
 }
 
-/// A weight, `(H, K)`, or a bias, `(H,)`.
+/// A weight, `(H, K)`, or a bias, `(H,)`, or the gradient of one.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Parameter {
@@ -60,10 +60,12 @@ pub(super) struct GradientArguments {
     pub dy: Signal,
     /// 0: not wanted.
     pub dx: u64,
-    /// 0: not wanted.
+    /// Partial sums, `(pieces, H, K + 1)`; 0: a block has the whole sum.
     pub pieces: u64,
     pub weight: Parameter,
     pub bias: Parameter,
+    pub weight_gradient: Parameter,
+    pub bias_gradient: Parameter,
     pub batch: i32,
     pub channels: i32,
     pub input_length: i32,
@@ -77,6 +79,8 @@ pub(super) struct GradientArguments {
 unsafe impl DeviceRepr for CorrelationArguments {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for GradientArguments {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for Parameter {}
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +94,8 @@ mod tests {
         assert_eq!(offset_of!(CorrelationArguments, batch), 96);
         assert_eq!(size_of::<CorrelationArguments>(), 128);
         assert_eq!(offset_of!(GradientArguments, weight), 64);
-        assert_eq!(offset_of!(GradientArguments, batch), 128);
-        assert_eq!(size_of::<GradientArguments>(), 160);
+        assert_eq!(offset_of!(GradientArguments, weight_gradient), 128);
+        assert_eq!(offset_of!(GradientArguments, batch), 192);
+        assert_eq!(size_of::<GradientArguments>(), 224);
     }
 }

@@ -6,20 +6,21 @@ use super::operand::{
 };
 use super::recipe::{self, ElementType, Launch};
 use crate::cuda::device::load;
-use crate::depthwise::{Activation, Conv1dLayout, Correlation, Wanted};
+use crate::depthwise::{Activation, Conv1dLayout, Correlation, Gradients, Wanted};
 use crate::Error;
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaStream, LaunchConfig, PushKernelArg, SyncOnDrop,
+};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::op::BackpropOp;
-use candle_core::{CudaDevice, CudaStorage, Result, Storage, Tensor};
+use candle_core::{CudaDevice, CudaStorage, Result, Shape, Storage, Tensor};
 
 /// Columns and rows of a block of `depthwise_sum_pieces`.
 const SUM_BLOCK: (u32, u32) = (32, 16);
 
-/// The gradient of `x` and the sums `(H, K + 1)` of taps and bias, in f32, of those that are
-/// wanted; `None` where no kernel makes them in one pass. The last dimension of `x` and `dy`
-/// must be contiguous.
+/// The gradients that are wanted, those of taps and bias summed in f32; `None` where no kernel makes
+/// them in one pass. The last dimension of `x` and `dy` must be contiguous.
 pub(crate) fn gradients(
     c: &Correlation,
     activation: Activation,
@@ -28,12 +29,12 @@ pub(crate) fn gradients(
     bias: Option<&Tensor>,
     dy: &Tensor,
     wanted: Wanted,
-) -> Result<Option<(Option<Tensor>, Option<Tensor>)>> {
+) -> Result<Option<Gradients>> {
     let (x_storage, x_layout) = x.storage_and_layout();
     let (dy_storage, dy_layout) = dy.storage_and_layout();
     let (weight_storage, weight_layout) = weight.storage_and_layout();
-    let bias = bias.map(Tensor::storage_and_layout);
-    let (Storage::Cuda(x), Storage::Cuda(dy), Storage::Cuda(weight)) =
+    let bias_storage = bias.map(Tensor::storage_and_layout);
+    let (Storage::Cuda(x_storage), Storage::Cuda(dy_storage), Storage::Cuda(weight_storage)) =
         (&*x_storage, &*dy_storage, &*weight_storage)
     else {
         return Ok(None);
@@ -47,25 +48,24 @@ pub(crate) fn gradients(
         }
         .into());
     }
-    let (dim0, dim1, dim2) = c.input_shape();
-    if dim0 * dim1 * dim2 == 0 || c.output_length == 0 {
+    if x.elem_count() == 0 || c.output_length == 0 {
         return Ok(None);
     }
 
-    let device = x.device();
+    let device = x_storage.device();
     let stream = device.cuda_stream();
-    let (x_base, _x) = address("x", x, &stream)?;
-    let (dy_base, _dy) = address("dy", dy, &stream)?;
-    let (weight_base, _weight) = address("weight", weight, &stream)?;
+    let (x_base, _x) = address("x", x_storage, &stream)?;
+    let (dy_base, _dy) = address("dy", dy_storage, &stream)?;
+    let (weight_base, _weight) = address("weight", weight_storage, &stream)?;
     let x_signal = signal("x", x_base, element, x_layout)?;
     let dy_signal = signal("dy", dy_base, element, dy_layout)?;
     let aligned = lines_are_aligned(&x_signal, element) && lines_are_aligned(&dy_signal, element);
     let Some(launch) = recipe::gradients(c, activation, element, aligned)? else {
         return Ok(None);
     };
-    let weight = (weight, weight_layout);
-    let weight = parameter("weight", weight_base, weight, TapOrder::AsGiven)?;
-    let (bias, _bias) = match &bias {
+    let weight_layout = (weight_storage, weight_layout);
+    let weight_given = parameter("weight", weight_base, weight_layout, TapOrder::AsGiven)?;
+    let (bias_given, _bias) = match &bias_storage {
         Some((storage, layout)) => match &**storage {
             Storage::Cuda(storage) => {
                 let (base, guard) = address("bias", storage, &stream)?;
@@ -77,35 +77,35 @@ pub(crate) fn gradients(
         None => (Parameter::NONE, None),
     };
 
-    let mut dx = match wanted.x {
-        // SAFETY: the kernel writes every sample.
-        true => Some(unsafe { element.allocate(device, dim0 * dim1 * dim2) }?),
-        false => None,
+    let output = |name, of: Option<&Tensor>, wanted: bool| match of {
+        Some(of) if wanted => Output::new(name, of, device).map(Some),
+        _ => Ok(None),
     };
-    let mut pieces = match wanted.parameters {
-        true => Some(Pieces::allocate(c, &launch, device)?),
-        false => None,
+    let mut dx = output("dx", Some(x), wanted.x)?;
+    let mut weight_gradient = output("the gradient of weight", Some(weight), wanted.weight)?;
+    let mut bias_gradient = output("the gradient of bias", bias, wanted.bias)?;
+    let (dx_base, _dx) = address_of_output(dx.as_mut(), &stream)?;
+    let (weight_sums, _weight_sums) = sums_of_output(weight_gradient.as_mut(), c.taps, &stream)?;
+    let (bias_sums, _bias_sums) = sums_of_output(bias_gradient.as_mut(), 1, &stream)?;
+    let arguments = GradientArguments {
+        dx: dx_base,
+        weight: weight_given,
+        bias: bias_given,
+        weight_gradient: weight_sums,
+        bias_gradient: bias_sums,
+        ..arguments(c, &launch, x_signal, dy_signal)
     };
-    let (dx_base, _dx) = match &mut dx {
-        Some(dx) => address_mut("dx", dx, &stream).map(|(base, guard)| (base, Some(guard)))?,
-        None => (0, None),
-    };
-    let arguments = arguments(c, &launch, (x_signal, dy_signal), dx_base, (weight, bias));
-    launch_gradients(device, element, &launch, arguments, pieces.as_mut())?;
-    drop((_x, _dy, _weight, _bias, _dx));
-
-    let tensor = |storage: CudaStorage, shape: &[usize]| {
-        Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
-    };
-    let dx = dx.map(|dx| tensor(dx, &[dim0, dim1, dim2]));
-    let sums = match pieces {
-        Some(pieces) => Some(tensor(pieces.sum(device)?, &[c.channels, c.taps + 1])),
-        None => None,
-    };
-    Ok(Some((dx, sums)))
+    launch_gradients(device, element, &launch, arguments)?;
+    drop((_x, _dy, _weight, _bias, _dx, _weight_sums, _bias_sums));
+    let tensor = |output: Option<Output>| output.map(Output::into_tensor);
+    Ok(Some(Gradients {
+        x: tensor(dx),
+        weight: tensor(weight_gradient),
+        bias: tensor(bias_gradient),
+    }))
 }
 
-/// The sums `(H, K + 1)` alone, in f32, with any number of taps and any padding, of
+/// The sums `(H, K + 1)` of taps and bias alone, in f32, with any number of taps and any padding, of
 /// channels-first tensors whose last dimension is contiguous.
 pub(crate) fn parameter_gradients(c: &Correlation, x: Operand, dy: Operand) -> Result<CudaStorage> {
     if c.layout != Conv1dLayout::Bhl {
@@ -113,40 +113,102 @@ pub(crate) fn parameter_gradients(c: &Correlation, x: Operand, dy: Operand) -> R
     }
     let device = x.0.device();
     let element = ElementType::of("x", x.0.dtype())?;
+    let count = c.channels * (c.taps + 1);
     if c.batch * c.channels * c.output_length == 0 {
-        let sums = device.alloc_zeros::<f32>((c.channels * (c.taps + 1)).max(1))?;
+        let sums = device.alloc_zeros::<f32>(count.max(1))?;
         return Ok(CudaStorage::wrap_cuda_slice(sums, device.clone()));
     }
     let stream = device.cuda_stream();
     let (x_base, _x) = address("x", x.0, &stream)?;
     let (dy_base, _dy) = address("dy", dy.0, &stream)?;
-    let signals = (
-        signal("x", x_base, element, x.1)?,
-        signal("dy", dy_base, element, dy.1)?,
-    );
+    let x = signal("x", x_base, element, x.1)?;
+    let dy = signal("dy", dy_base, element, dy.1)?;
     let launch = recipe::long_gradients(c, element)?;
-    let mut pieces = Pieces::allocate(c, &launch, device)?;
-    let none = (Parameter::NONE, Parameter::NONE);
-    let arguments = arguments(c, &launch, signals, 0, none);
-    launch_gradients(device, element, &launch, arguments, Some(&mut pieces))?;
-    drop((_x, _dy));
-    pieces.sum(device)
+    // SAFETY: the kernels write every sum.
+    let mut sums = unsafe { ElementType::F32.allocate(device, count) }?;
+    let (base, _sums) = address_mut("sums", &mut sums, &stream)?;
+    let columns = |first: usize| Parameter {
+        data: base + (first * ElementType::F32.bytes()) as u64,
+        channel_stride: (c.taps + 1) as i64,
+        tap_stride: 1,
+        kind: ElementType::F32.kind(),
+    };
+    let arguments = GradientArguments {
+        weight_gradient: columns(0),
+        bias_gradient: columns(c.taps),
+        ..arguments(c, &launch, x, dy)
+    };
+    launch_gradients(device, element, &launch, arguments)?;
+    drop((_x, _dy, _sums));
+    Ok(sums)
 }
 
-fn arguments(
-    c: &Correlation,
-    launch: &Launch,
-    (x, dy): (Signal, Signal),
-    dx: u64,
-    (weight, bias): (Parameter, Parameter),
-) -> GradientArguments {
+/// A gradient, contiguous, in the dtype and shape of what it is of.
+struct Output {
+    name: &'static str,
+    element: ElementType,
+    storage: CudaStorage,
+    shape: Shape,
+}
+
+impl Output {
+    fn new(name: &'static str, of: &Tensor, device: &CudaDevice) -> Result<Self> {
+        let element = ElementType::of(name, of.dtype())?;
+        Ok(Self {
+            name,
+            element,
+            // SAFETY: the kernels write every element.
+            storage: unsafe { element.allocate(device, of.elem_count()) }?,
+            shape: of.shape().clone(),
+        })
+    }
+
+    fn into_tensor(self) -> Tensor {
+        let storage = Storage::Cuda(self.storage);
+        Tensor::from_storage(storage, self.shape, BackpropOp::none(), false)
+    }
+}
+
+/// The address of an output, 0 where there is none, with a guard as [`address_mut`] has it.
+fn address_of_output<'a>(
+    output: Option<&'a mut Output>,
+    stream: &'a CudaStream,
+) -> Result<(u64, Option<SyncOnDrop<'a>>)> {
+    let Some(output) = output else {
+        return Ok((0, None));
+    };
+    let (base, guard) = address_mut(output.name, &mut output.storage, stream)?;
+    Ok((base, Some(guard)))
+}
+
+/// [`address_of_output`] of the gradient of so many taps a channel.
+fn sums_of_output<'a>(
+    output: Option<&'a mut Output>,
+    taps: usize,
+    stream: &'a CudaStream,
+) -> Result<(Parameter, Option<SyncOnDrop<'a>>)> {
+    let kind = output.as_ref().map_or(0, |output| output.element.kind());
+    let (data, guard) = address_of_output(output, stream)?;
+    let parameter = Parameter {
+        data,
+        channel_stride: taps as i64,
+        tap_stride: 1,
+        kind,
+    };
+    Ok((parameter, guard))
+}
+
+/// Those of a launch without parameters and outputs.
+fn arguments(c: &Correlation, launch: &Launch, x: Signal, dy: Signal) -> GradientArguments {
     GradientArguments {
         x,
         dy,
-        dx,
+        dx: 0,
         pieces: 0,
-        weight,
-        bias,
+        weight: Parameter::NONE,
+        bias: Parameter::NONE,
+        weight_gradient: Parameter::NONE,
+        bias_gradient: Parameter::NONE,
         batch: c.batch as i32,
         channels: c.channels as i32,
         input_length: c.input_length as i32,
@@ -157,22 +219,27 @@ fn arguments(
     }
 }
 
+/// Launches the kernel, which leaves the gradients of taps and bias or, where several blocks share a channel, pieces of
+/// them, which a second kernel sums.
 fn launch_gradients(
     device: &CudaDevice,
     element: ElementType,
     launch: &Launch,
     mut arguments: GradientArguments,
-    pieces: Option<&mut Pieces>,
 ) -> Result<()> {
     let stream = device.cuda_stream();
-    let kernel = load(
-        device,
-        recipe::module(launch.family, element),
-        &launch.function,
-    )?;
-    let _pieces = match pieces {
-        Some(pieces) => {
-            let (base, guard) = address_mut("pieces", &mut pieces.storage, &stream)?;
+    let module = recipe::module(launch.family, element);
+    let kernel = load(device, module, &launch.function)?;
+    let wants_sums = arguments.weight_gradient.data != 0 || arguments.bias_gradient.data != 0;
+    let sums = arguments.channels as usize * (arguments.taps as usize + 1);
+    let mut pieces = match wants_sums && launch.pieces > 1 {
+        // SAFETY: the kernel writes every piece.
+        true => Some(unsafe { ElementType::F32.allocate(device, sums * launch.pieces) }?),
+        false => None,
+    };
+    let _pieces = match &mut pieces {
+        Some(storage) => {
+            let (base, guard) = address_mut("pieces", storage, &stream)?;
             arguments.pieces = base;
             Some(guard)
         }
@@ -186,55 +253,29 @@ fn launch_gradients(
         shared_mem_bytes: launch.shared_bytes,
     };
     // SAFETY: the kernel takes this structure. It reads `x` and `dy` inside their rows and the
-    // parameters inside their layouts, which candle keeps inside the storages; `dx` and the
-    // pieces have room for what it writes. The callers' guards keep them and order the streams.
+    // parameters inside their layouts, which candle keeps inside the storages; `dx`, the gradients
+    // of the parameters and the pieces have room for what it writes. The callers' guards keep them
+    // and order the streams.
+    unsafe { builder.launch(config) }.w()?;
+    if arguments.pieces == 0 {
+        return Ok(());
+    }
+
+    let kernel = load(device, "depthwise_sums", "depthwise_sum_pieces")?;
+    let count = launch.pieces as i32;
+    let mut builder = stream.launch_builder(&kernel);
+    builder.arg(&arguments.pieces);
+    builder.arg(&arguments.weight_gradient);
+    builder.arg(&arguments.bias_gradient);
+    builder.arg(&count).arg(&arguments.channels);
+    builder.arg(&arguments.taps);
+    let config = LaunchConfig {
+        grid_dim: (sums.div_ceil(SUM_BLOCK.0 as usize) as u32, 1, 1),
+        block_dim: (SUM_BLOCK.0, SUM_BLOCK.1, 1),
+        shared_mem_bytes: 0,
+    };
+    // SAFETY: the kernel takes an address, two structures and three ints; there are as many pieces
+    // as it is told, and the gradients have room for their sums.
     unsafe { builder.launch(config) }.w()?;
     Ok(())
-}
-
-/// Partial sums, `(pieces, H, K + 1)`.
-struct Pieces {
-    storage: CudaStorage,
-    count: usize,
-    width: usize,
-}
-
-impl Pieces {
-    fn allocate(c: &Correlation, launch: &Launch, device: &CudaDevice) -> Result<Self> {
-        let width = c.channels * (c.taps + 1);
-        // SAFETY: the kernel writes every piece.
-        let storage = unsafe { ElementType::F32.allocate(device, width * launch.pieces) }?;
-        Ok(Self {
-            storage,
-            count: launch.pieces,
-            width,
-        })
-    }
-
-    /// Their sum, `(H, K + 1)`.
-    fn sum(self, device: &CudaDevice) -> Result<CudaStorage> {
-        if self.count == 1 {
-            return Ok(self.storage);
-        }
-        // SAFETY: the kernel writes every sum.
-        let mut sums = unsafe { ElementType::F32.allocate(device, self.width) }?;
-        let stream = device.cuda_stream();
-        let kernel = load(device, "depthwise_sums", "depthwise_sum_pieces")?;
-        {
-            let (from, _from) = address("pieces", &self.storage, &stream)?;
-            let (to, _to) = address_mut("sums", &mut sums, &stream)?;
-            let (count, width) = (self.count as i32, self.width as i64);
-            let mut builder = stream.launch_builder(&kernel);
-            builder.arg(&from).arg(&to).arg(&count).arg(&width);
-            let config = LaunchConfig {
-                grid_dim: (self.width.div_ceil(SUM_BLOCK.0 as usize) as u32, 1, 1),
-                block_dim: (SUM_BLOCK.0, SUM_BLOCK.1, 1),
-                shared_mem_bytes: 0,
-            };
-            // SAFETY: the kernel takes two addresses, an int and a long long; both memories hold
-            // as many elements as it is told.
-            unsafe { builder.launch(config) }.w()?;
-        }
-        Ok(sums)
-    }
 }

@@ -5,7 +5,7 @@ use super::operand::{
     address, address_mut, lines_are_aligned, parameter, signal, Operand, TapOrder,
 };
 use super::recipe::{self, ElementType, Launch};
-use crate::cuda::device::load_with_shared_memory;
+use crate::cuda::device::{load_with_shared_memory, Limits};
 use crate::depthwise::{Activation, Correlation};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
@@ -60,7 +60,8 @@ pub(crate) fn correlate(
     };
     let aligned = lines_are_aligned(&x_signal, element);
 
-    let launch = recipe::correlation(c, element, aligned, same_type)?;
+    let memory = Limits::of(device)?.shared_memory_bytes;
+    let launch = recipe::correlation(c, element, aligned, same_type, memory)?;
     let kernel = load_with_shared_memory(
         device,
         recipe::module(launch.family, element),

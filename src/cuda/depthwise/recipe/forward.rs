@@ -2,55 +2,24 @@
 
 use super::rows::{known_padding, vectors_a_row, FORWARD_PADDINGS, ROW_THREADS};
 use super::{
-    check, frames, kernel_taps, ElementType, Family, Launch, EXACT_TAPS, LONG_OUTPUTS,
-    LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+    check, frames, kernel_taps, toeplitz_frames, ElementType, Family, Launch, EXACT_TAPS,
+    LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Conv1dLayout, Correlation};
 use crate::Error;
 
 /// Taps that the tensor cores' kernels take at most.
-const TOEPLITZ_TAPS: [usize; 3] = [32, 64, 128];
+pub(super) const TOEPLITZ_TAPS: [usize; 3] = [32, 64, 128];
 
 /// Outputs of a warp of those at a time, warps of a block, and turns of a warp that are
 /// worth setting it up.
-const TOEPLITZ_OUTPUTS: usize = 512;
+pub(super) const TOEPLITZ_OUTPUTS: usize = 512;
 const TOEPLITZ_WARPS: usize = 4;
 const TOEPLITZ_TURNS: usize = 8;
 
-/// Channels that a block of the tensor cores' kernel of channels-last tensors takes.
-const FRAME_CHANNELS: usize = 16;
-
 /// Whether there is a kernel for channels-last tensors as they lie.
 pub(in super::super) fn takes_frames(c: &Correlation, element: ElementType, aligned: bool) -> bool {
-    let most = TOEPLITZ_TAPS.into_iter().max().unwrap_or(0);
-    c.taps <= SHORT_TAPS || (c.taps <= most && toeplitz_takes_frames(c, element, aligned))
-}
-
-/// Whether that kernel takes the frames: where they are aligned.
-fn toeplitz_takes_frames(c: &Correlation, element: ElementType, aligned: bool) -> bool {
-    aligned && element != ElementType::F32 && c.channels.is_multiple_of(element.vector())
-}
-
-/// Its shared memory, as `FramesInShared` in `cuda/depthwise_toeplitz_frames.cuh`: frames of two tiles, and rows of
-/// each channel in units of 8 samples, of two tiles.
-fn frames_shared_bytes(taps: usize) -> u32 {
-    let steps = (taps + 32).div_ceil(16);
-    let units = (TOEPLITZ_OUTPUTS - 32) / 8 + 2 * steps;
-    let row = (units + units / 4) | 1;
-    super::word(2 * 2 * FRAME_CHANNELS * 8 * units + 2 * 16 * FRAME_CHANNELS * row)
-}
-
-/// Into how many blocks the tiles of each group of channels go, so that the last of them ends soonest on a large GPU,
-/// which has a block a multiprocessor, and setting one up takes the time of a tile.
-fn parts_of_groups(groups: usize, tiles: usize) -> usize {
-    const MULTIPROCESSORS: usize = 132;
-    const MOST_PARTS: usize = 512;
-    (1..=tiles.clamp(1, MOST_PARTS))
-        .min_by_key(|&parts| {
-            let rounds = groups.saturating_mul(parts).div_ceil(MULTIPROCESSORS);
-            rounds.saturating_mul(tiles.div_ceil(parts) + 1)
-        })
-        .unwrap_or(1)
+    c.taps <= SHORT_TAPS || toeplitz_frames::takes(c, element, aligned)
 }
 
 /// Vectors that a thread makes of a row.
@@ -60,12 +29,14 @@ const VECTORS_A_THREAD: usize = 2;
 const VECTORS_OF_A_BLOCK: usize = 64;
 
 /// The kernel of a correlation. `aligned`: whether each line of the input begins at a multiple
-/// of 16 bytes; `same_type`: whether the weight has the dtype of the input.
+/// of 16 bytes; `same_type`: whether the weight has the dtype of the input; `shared_memory_bytes`:
+/// what the device's blocks can have.
 pub(in super::super) fn correlation(
     c: &Correlation,
     element: ElementType,
     aligned: bool,
     same_type: bool,
+    shared_memory_bytes: usize,
 ) -> Result<Launch, Error> {
     check(c)?;
     let name = element.name();
@@ -78,21 +49,9 @@ pub(in super::super) fn correlation(
         (Conv1dLayout::Blh, _) if c.taps <= SHORT_TAPS => {
             Ok(frames::correlation(c, element, aligned))
         }
-        (Conv1dLayout::Blh, Some(taps)) if toeplitz_takes_frames(c, element, aligned) => {
-            let tiles = c.output_length.div_ceil(TOEPLITZ_OUTPUTS);
-            let split = if same_type { "" } else { "_split" };
-            let groups = c.channels.div_ceil(FRAME_CHANNELS);
-            let parts = parts_of_groups(groups, c.batch.saturating_mul(tiles));
-            Ok(Launch {
-                shared_bytes: frames_shared_bytes(taps),
-                ..Launch::new(
-                    Family::Long,
-                    format!("depthwise_toeplitz_frames_{taps}{split}_{name}"),
-                    (groups, parts, 1),
-                    (32, FRAME_CHANNELS),
-                )
-            })
-        }
+        (Conv1dLayout::Blh, Some(taps)) if toeplitz_frames::takes(c, element, aligned) => Ok(
+            toeplitz_frames::correlation(c, element, taps, same_type, shared_memory_bytes),
+        ),
         (Conv1dLayout::Blh, _) => Err(Error::OutOfRange {
             quantity: "taps",
             expected: format!("at most {SHORT_TAPS} of a channels-last kernel"),
@@ -167,14 +126,19 @@ fn rows(
 mod tests {
     use super::super::tests::geometry;
     use super::*;
-    use Conv1dLayout::{Bhl, Blh};
+    use Conv1dLayout::Bhl;
     use ElementType::{Bf16, F16, F32};
+
+    /// Of a small card.
+    const MEMORY: usize = 99 << 10;
 
     #[test]
     fn the_kernel_by_taps_and_alignment() {
         let function = |taps, length, aligned| {
             let c = geometry(Bhl, (16, 768, length), taps);
-            correlation(&c, Bf16, aligned, false).unwrap().function
+            correlation(&c, Bf16, aligned, false, MEMORY)
+                .unwrap()
+                .function
         };
         assert_eq!(function(4, 1024, true), "depthwise_rows_4_bf16");
         assert_eq!(function(5, 1024, true), "depthwise_rows_5_causal_bf16");
@@ -198,42 +162,13 @@ mod tests {
 
         let mut centred = geometry(Bhl, (16, 768, 1024), 7);
         centred.left = 3;
-        let launch = correlation(&centred, F32, true, true).unwrap();
+        let launch = correlation(&centred, F32, true, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_rows_7_centred_f32");
         let many = geometry(Bhl, (16, 768, 1024), 100);
-        let launch = correlation(&many, F16, true, true).unwrap();
+        let launch = correlation(&many, F16, true, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_toeplitz_128_aligned_f16");
-        let launch = correlation(&many, F32, true, true).unwrap();
+        let launch = correlation(&many, F32, true, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_long_rows_f32");
-    }
-
-    #[test]
-    fn channels_last_tensors_of_many_taps_have_a_kernel_where_they_are_aligned() {
-        let launch = |channels, taps, element, aligned| {
-            let c = geometry(Blh, (16, channels, 1024), taps);
-            correlation(&c, element, aligned, false)
-        };
-        let many = launch(776, 100, Bf16, true).unwrap();
-        assert_eq!(many.function, "depthwise_toeplitz_frames_128_split_bf16");
-        let c = geometry(Blh, (16, 776, 1024), 100);
-        assert!(takes_frames(&c, Bf16, true));
-        // 49 groups of 32 tiles: 392 blocks of 4 on 132 multiprocessors take three rounds.
-        assert_eq!((many.grid, many.block), ((49, 8, 1), (32, 16, 1)));
-        assert_eq!(parts_of_groups(512, 256), 1);
-        assert_eq!(parts_of_groups(8, 16), 16);
-        // 640 frames of 32 bytes, 101 units in a channel's row.
-        assert_eq!(many.shared_bytes, 2 * (640 * 32 + 16 * 101 * 16));
-        assert!(many.shared_bytes <= 99 << 10);
-        for (channels, taps, element, aligned) in [
-            (776, 100, Bf16, false),
-            (771, 100, Bf16, true),
-            (776, 100, F32, true),
-            (776, 129, Bf16, true),
-        ] {
-            assert!(launch(channels, taps, element, aligned).is_err());
-            let c = geometry(Blh, (16, channels, 1024), taps);
-            assert!(!takes_frames(&c, element, aligned));
-        }
     }
 
     /// Every output is some thread's, for sizes ugly and large.
@@ -243,7 +178,7 @@ mod tests {
             for channels in [1, 5, 768, 8192] {
                 for taps in [1, 3, 7, 16] {
                     let c = geometry(Bhl, (3, channels, length), taps);
-                    let rows = correlation(&c, Bf16, true, false).unwrap();
+                    let rows = correlation(&c, Bf16, true, false, MEMORY).unwrap();
                     if rows.family != Family::Rows {
                         assert!(taps == 16 && length >= TOEPLITZ_OUTPUTS);
                         continue;

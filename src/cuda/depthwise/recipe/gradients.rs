@@ -13,6 +13,9 @@ use crate::Error;
 /// Taps that a block of the kernel for any number of them takes at a time.
 const TAP_BLOCK: usize = 128;
 
+/// Threads of a block of the gradients of channels-first tensors, at most.
+const BLOCK_THREADS: usize = 256;
+
 /// The kernel of all gradients in one pass, where there is one: for few taps, and a padding
 /// that is no longer than they reach. `aligned`: whether each line of both inputs begins at a
 /// multiple of 16 bytes.
@@ -41,7 +44,10 @@ pub(in super::super) fn gradients(
             };
             let padding = known_padding(known, c, element, aligned);
             let (threads, items) = cut_rows(c, c.input_length, element);
-            let pieces = (items / 8).clamp(1, MOST_BLOCKS);
+            // A block takes as many parts of a channel as it has threads for, one after the other the others.
+            let parts = (items / 8).clamp(1, MOST_BLOCKS);
+            let across = (BLOCK_THREADS / threads).clamp(1, parts);
+            let pieces = parts.div_ceil(across);
             Launch {
                 vectors_a_row: vectors_a_row(c.input_length, element) as i32,
                 pieces,
@@ -49,7 +55,7 @@ pub(in super::super) fn gradients(
                     Family::RowGradients,
                     format!("depthwise_row_gradients_{taps}{padding}{suffix}_{name}"),
                     (c.channels, pieces, 1),
-                    (threads, 1),
+                    (threads, across),
                 )
             }
         }

@@ -4,6 +4,7 @@ mod forward;
 mod frames;
 mod gradients;
 mod rows;
+mod toeplitz_frames;
 
 pub(super) use forward::{correlation, takes_frames};
 pub(super) use gradients::{gradients, long_gradients};
@@ -55,12 +56,13 @@ pub(super) enum Family {
     RowGradients,
     FrameGradients,
     Long,
+    LongFrames,
 }
 
 /// The name of the `.cu` file with the kernels of a family for one element type.
 pub(super) fn module(family: Family, element: ElementType) -> &'static str {
     use ElementType::{Bf16, F16, F32};
-    use Family::{FrameGradients, Frames, Long, RowGradients, Rows};
+    use Family::{FrameGradients, Frames, Long, LongFrames, RowGradients, Rows};
     match (family, element) {
         (Rows, F32) => "depthwise_rows_f32",
         (Rows, F16) => "depthwise_rows_f16",
@@ -74,7 +76,10 @@ pub(super) fn module(family: Family, element: ElementType) -> &'static str {
         (FrameGradients, F32) => "depthwise_frame_gradients_f32",
         (FrameGradients, F16) => "depthwise_frame_gradients_f16",
         (FrameGradients, Bf16) => "depthwise_frame_gradients_bf16",
-        (Long, F32) => "depthwise_long_f32",
+        (LongFrames, F16) => "depthwise_long_frames_f16",
+        (LongFrames, Bf16) => "depthwise_long_frames_bf16",
+        // No recipe of that family is of f32.
+        (Long | LongFrames, F32) => "depthwise_long_f32",
         (Long, F16) => "depthwise_long_f16",
         (Long, Bf16) => "depthwise_long_bf16",
     }
@@ -206,14 +211,14 @@ mod tests {
     fn sizes_that_32_bits_do_not_count_are_errors() {
         use ElementType::Bf16;
         let too_long = geometry(Conv1dLayout::Bhl, (1, 1, MOST_POSITIONS + 1), 3);
-        let message = correlation(&too_long, Bf16, true, true)
+        let message = correlation(&too_long, Bf16, true, true, 99 << 10)
             .unwrap_err()
             .to_string();
         assert!(message.starts_with("sequence length, padding and taps: expected at most"));
         let too_wide = geometry(Conv1dLayout::Blh, (1, 1 << 30, 1), 3);
-        assert!(correlation(&too_wide, Bf16, true, true).is_err());
+        assert!(correlation(&too_wide, Bf16, true, true, 99 << 10).is_err());
         let many = geometry(Conv1dLayout::Bhl, (1 << 20, 1, 8), 3);
-        let many = correlation(&many, Bf16, true, true).unwrap();
+        let many = correlation(&many, Bf16, true, true, 99 << 10).unwrap();
         assert_eq!((many.batches, many.grid.2), (65535, 65535));
     }
 }

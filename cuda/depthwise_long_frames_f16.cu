@@ -1,0 +1,3 @@
+#include "depthwise_kernels.cuh"
+
+DEPTHWISE_TOEPLITZ_FRAMES(__half, f16)
