@@ -10,6 +10,7 @@
 #include "depthwise_row_gradients.cuh"
 #include "depthwise_toeplitz.cuh"
 #include "depthwise_toeplitz_frames.cuh"
+#include "depthwise_toeplitz_gradients.cuh"
 
 // Channels-first, forward.
 
@@ -145,7 +146,9 @@
         depthwise_long_rows_##NAME(const __grid_constant__ Correlation c)                       \
     {                                                                                           \
         correlate_long_rows<TYPE>(c);                                                           \
-    }                                                                                           \
+    }
+
+#define DEPTHWISE_LONG_GRADIENTS(TYPE, NAME)                                                    \
     extern "C" __global__ void __launch_bounds__(LONG_THREADS)                                  \
         depthwise_long_row_gradients_##NAME(const __grid_constant__ Gradient g)                 \
     {                                                                                           \
@@ -171,6 +174,13 @@
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 32)                                                     \
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 64)                                                     \
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 128)
+
+#define DEPTHWISE_TOEPLITZ_GRADIENTS(TYPE, NAME)                                                \
+    extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)                              \
+        depthwise_toeplitz_row_gradients_##NAME(const __grid_constant__ Gradient g)             \
+    {                                                                                           \
+        toeplitz_row_gradients<TYPE>(g);                                                        \
+    }
 
 // CHANNELS: those of a block.
 #define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SPLIT)              \

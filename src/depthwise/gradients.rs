@@ -45,7 +45,7 @@ pub(super) fn gradients(
         Some(all) => Ok(all),
         None => in_two_passes(forward, activation, x, weight, bias, dy, wanted),
     };
-    if !is_transposed(forward, x) {
+    if !is_transposed(forward, activation, dy)? {
         return of(forward, x, dy);
     }
     let layout = Conv1dLayout::Bhl;
@@ -66,13 +66,24 @@ pub(crate) struct Wanted {
     pub bias: bool,
 }
 
-/// Whether a GPU computes the gradients as those of channels-first tensors, which its kernels for so many taps are for.
-fn is_transposed(forward: &Correlation, x: &Tensor) -> bool {
-    #[cfg(feature = "cuda")]
-    let few = forward.taps <= crate::cuda::depthwise::EXACT_TAPS;
-    #[cfg(not(feature = "cuda"))]
-    let few = true;
-    x.device().is_cuda() && forward.layout == Conv1dLayout::Blh && !few
+/// Whether a GPU computes all gradients as those of channels-first tensors: where it has no kernel that makes the
+/// gradient of a channels-last input from `dy` as it lies.
+#[cfg(feature = "cuda")]
+fn is_transposed(forward: &Correlation, activation: Activation, dy: &Tensor) -> Result<bool> {
+    use crate::cuda::depthwise::{EXACT_TAPS, SHORT_TAPS};
+    if !dy.device().is_cuda() || forward.layout == Conv1dLayout::Bhl || forward.taps <= EXACT_TAPS {
+        return Ok(false);
+    }
+    // Up to so many taps, and with an activation, one pass over channels-first tensors makes all of them.
+    if forward.taps <= SHORT_TAPS || activation != Activation::None {
+        return Ok(true);
+    }
+    Ok(!super::is_taken_as_it_lies(&forward.transposed(), dy)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn is_transposed(_: &Correlation, _: Activation, _: &Tensor) -> Result<bool> {
+    Ok(false)
 }
 
 /// Those of the input from one pass, those of the parameters from another.

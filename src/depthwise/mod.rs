@@ -269,8 +269,7 @@ impl FlashDepthwiseConv1d {
 /// A channels-last tensor as `(B, H, L)`, where a GPU has no kernel for it as it is.
 #[cfg(feature = "cuda")]
 fn channels_first(geometry: &Correlation, x: &Tensor) -> Result<Option<Tensor>> {
-    use crate::cuda::depthwise::{has_kernel, SHORT_TAPS};
-    use candle_core::Storage;
+    use crate::cuda::depthwise::SHORT_TAPS;
     if geometry.layout == Conv1dLayout::Bhl || geometry.taps <= SHORT_TAPS || !x.device().is_cuda()
     {
         return Ok(None);
@@ -280,13 +279,21 @@ fn channels_first(geometry: &Correlation, x: &Tensor) -> Result<Option<Tensor>> 
         return Ok(Some(view));
     }
     let x = consecutive(x)?;
-    let taken = match &*x.storage_and_layout().0 {
-        Storage::Cuda(storage) => has_kernel(geometry, (storage, x.layout()))?,
-        _ => true,
-    };
-    match taken {
+    match is_taken_as_it_lies(geometry, &x)? {
         true => Ok(None),
         false => transposed(&x).map(Some),
+    }
+}
+
+/// Whether there is a kernel for a consecutive channels-last tensor on a GPU.
+#[cfg(feature = "cuda")]
+fn is_taken_as_it_lies(geometry: &Correlation, x: &Tensor) -> Result<bool> {
+    use candle_core::Storage;
+    match &*x.storage_and_layout().0 {
+        Storage::Cuda(storage) => {
+            crate::cuda::depthwise::has_kernel(geometry, (storage, x.layout()))
+        }
+        _ => Ok(true),
     }
 }
 

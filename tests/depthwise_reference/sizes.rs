@@ -1,8 +1,9 @@
 //! Lengths, numbers of taps, dtypes.
 
-use crate::case::{check, dtypes, Case, Causal, Symmetric, DTYPES};
+use crate::case::{check, dtypes, tolerance, Case, Causal, Symmetric, DTYPES};
+use crate::common::{assert_close_slices, random_tensor, to_f64};
 use crate::twin;
-use candle_core::{DType, Device, Result};
+use candle_core::{DType, Device, Module, Result};
 use candle_flashfftconv::Conv1dLayout::{Bhl, Blh};
 
 fn ugly_sizes(device: &Device) -> Result<()> {
@@ -111,6 +112,22 @@ fn many_taps_of_frames(device: &Device) -> Result<()> {
     Ok(())
 }
 twin!(many_taps_of_frames, super::many_taps_of_frames);
+
+/// More tiles than blocks, of enough channels that a block has several tiles: the same as channels first.
+fn many_tiles_of_many_taps(device: &Device) -> Result<()> {
+    let case = Case::new([1, 2240, 1600], 20, Causal);
+    for parameters in [DType::BF16, DType::F32] {
+        let x = random_tensor(1, &case.input_shape(Blh), DType::BF16, device)?;
+        let weight = random_tensor(2, &[case.channels, case.taps], parameters, device)?;
+        let frames = case.convolution(&weight, None, Blh).forward(&x)?;
+        let rows = x.transpose(1, 2)?.contiguous()?;
+        let rows = case.convolution(&weight, None, Bhl).forward(&rows)?;
+        let want = to_f64(&rows.transpose(1, 2)?);
+        assert_close_slices(&to_f64(&frames), &want, tolerance(DType::BF16), "frames");
+    }
+    Ok(())
+}
+twin!(many_tiles_of_many_taps, super::many_tiles_of_many_taps);
 
 fn every_number_of_taps(device: &Device) -> Result<()> {
     for taps in 1..=17 {

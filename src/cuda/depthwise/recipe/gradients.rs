@@ -10,8 +10,11 @@ use super::{
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 use crate::Error;
 
-/// Taps that a block of the kernel for any number of them takes at a time.
+/// Taps that a block of the kernels for any number of them takes at a time.
 const TAP_BLOCK: usize = 128;
+
+/// Samples of a row that a block of the tensor cores' kernel takes at a time.
+const TOEPLITZ_PLACES: usize = 1920;
 
 /// Threads of a block of the gradients of channels-first tensors, at most.
 const BLOCK_THREADS: usize = 256;
@@ -87,12 +90,19 @@ pub(in super::super) fn long_gradients(
             got: c.taps.to_string(),
         });
     }
-    let items = c
-        .batch
-        .saturating_mul(c.output_length.div_ceil(LONG_OUTPUTS));
-    let pieces = (items / 4).clamp(1, MOST_BLOCKS);
+    // Behind the end of a row its last samples still meet the later taps.
+    let reach = (c.taps.clamp(1, TAP_BLOCK) - 1) / 16 * 16;
+    let (kernel, tiles, items_a_piece) = match element {
+        ElementType::F32 => ("long", c.output_length.div_ceil(LONG_OUTPUTS), 4),
+        _ => {
+            let tiles = (c.output_length + reach).div_ceil(TOEPLITZ_PLACES);
+            ("toeplitz", tiles, 8)
+        }
+    };
+    let items = c.batch.saturating_mul(tiles);
+    let pieces = (items / items_a_piece).clamp(1, MOST_BLOCKS);
     let grid = (c.channels, pieces, c.taps.div_ceil(TAP_BLOCK));
-    let function = format!("depthwise_long_row_gradients_{}", element.name());
+    let function = format!("depthwise_{kernel}_row_gradients_{}", element.name());
     Ok(Launch {
         pieces,
         ..Launch::new(Family::Long, function, grid, (LONG_THREADS, 1))
@@ -127,5 +137,17 @@ mod tests {
             of(&c).unwrap().function,
             "depthwise_frame_gradients_8_by_2_silu_f16"
         );
+    }
+
+    #[test]
+    fn of_many_taps_by_dtype() {
+        let c = geometry(Bhl, (16, 768, 8192), 130);
+        let half = long_gradients(&c, F16).unwrap();
+        assert_eq!(half.function, "depthwise_toeplitz_row_gradients_f16");
+        // 8192 samples and 112 behind them are five tiles.
+        assert_eq!((half.grid, half.pieces), ((768, 10, 2), 10));
+        let single = long_gradients(&c, ElementType::F32).unwrap();
+        assert_eq!(single.function, "depthwise_long_row_gradients_f32");
+        assert_eq!(single.grid, (768, 32, 2));
     }
 }
