@@ -3,7 +3,7 @@
 //
 //     y[b, h, t] = bias[h] + sum over j of weight[h, j] * x[b, h, t + j - left]
 //
-// with x zero outside of its samples. Products are summed in f32, taps in ascending order.
+// with x zero outside of its samples. Products are summed in f32, taps in ascending order but for the kernels of the tensor cores.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -32,7 +32,7 @@ struct Correlation {
     int silu; // whether y = z * sigmoid(z) of the sum z is wanted
 };
 
-// The gradients of a correlation of the same names, for 0 <= left < taps.
+// The gradients of a correlation of the same names. Kernels that make that of x as well: for 0 <= left < taps.
 struct Gradient {
     Signal x, dy;
     void *dx;       // contiguous; null: not wanted

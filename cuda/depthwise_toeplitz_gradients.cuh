@@ -7,9 +7,12 @@
 //
 //     dweight[m + 16 n] = sum over i of sum over k of x[p + m - left] * dy[p - 16 n],
 //
-// of a matrix of 16 by 16 whose entries depend on k + m alone, and so are four registers of which two are those of the
-// product before, with one of 16 by 8, the last 8 stretches of dy. Both come from shared memory, where x lies twice, the
-// second time one sample further: so that pairs that begin at odd samples are words, too.
+// of a matrix of 16 by 16 whose entries depend on k + m alone, so that its four registers hold three values, one of them
+// from the product before, with one of 16 by 8, the last 8 stretches of 16 samples of dy. Both come from shared memory,
+// where x lies twice, the second time one sample further: so that pairs that begin at odd samples are words, too.
+//
+// Beyond the ends of a row dy is zero, and meets samples of x there: NaN and infinity in x can reach taps of their channel
+// that do not read them.
 //
 // Bound by shared memory and the instructions that bring a tile there: 76 % of the L1's rate, 66 % of the issue slots.
 #pragma once
@@ -18,7 +21,7 @@
 
 constexpr int GRADIENT_TAPS = 128;      // of a block
 constexpr int GRADIENT_PLACES = 1920;   // of a tile: its units of x and of dy are two a thread
-constexpr int GRADIENT_STEP = 96;       // places of six products of a warp: what a tile has of them
+constexpr int GRADIENT_STEP = 96;       // places of six products of a warp; a tile has a multiple of them
 constexpr int GRADIENT_THREADS = 128;
 
 template <class T> struct GradientTile {
@@ -27,7 +30,7 @@ template <class T> struct GradientTile {
     static constexpr __host__ __device__ int dy_units(int places) { return (places + REACH) / 8; }
     static constexpr int X_UNITS = x_units(GRADIENT_PLACES), DY_UNITS = dy_units(GRADIENT_PLACES);
     static constexpr int LOADS = (DY_UNITS + GRADIENT_THREADS - 1) / GRADIENT_THREADS;
-    // An odd number of half the banks: pairs from both copies lie in different banks.
+    // The copies begin 16 banks apart: pairs from both lie in different ones.
     static constexpr int X_PITCH = (X_UNITS | 7) + 5;
     static_assert(X_UNITS <= DY_UNITS && DY_UNITS % 2 == 0 && X_PITCH % 8 == 4 && sizeof(T) == 2);
     uint4 x[2][X_PITCH];

@@ -74,7 +74,8 @@ fn is_transposed(forward: &Correlation, activation: Activation, dy: &Tensor) -> 
     if !dy.device().is_cuda() || forward.layout == Conv1dLayout::Bhl || forward.taps <= EXACT_TAPS {
         return Ok(false);
     }
-    // Up to so many taps, and with an activation, one pass over channels-first tensors makes all of them.
+    // Up to so many taps one pass over channels-first tensors makes all of them; an activation of more taps is taken
+    // apart in f32, whose kernels are for channels-first tensors.
     if forward.taps <= SHORT_TAPS || activation != Activation::None {
         return Ok(true);
     }
