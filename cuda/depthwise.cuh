@@ -3,7 +3,8 @@
 //
 //     y[b, h, t] = bias[h] + sum over j of weight[h, j] * x[b, h, t + j - left]
 //
-// with x zero outside of its samples. Products are summed in f32, taps in ascending order but for the kernels of the tensor cores.
+// with x zero outside of its samples. Products are summed in f32, taps in ascending order but for the kernels of the
+// tensor cores.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -91,6 +92,26 @@ __device__ inline void leave_sum(const Gradient &g, int channel, int tap, float 
         g.pieces[(blockIdx.y * static_cast<long long>(g.channels) + channel) * (g.taps + 1) + tap] = sum;
     } else {
         write_sum(g.weight_gradient, g.bias_gradient, g.taps, channel, tap, sum);
+    }
+}
+
+// Taps of a block of the kernels for any number of them.
+constexpr int TAP_BLOCK = 128;
+
+// What a block of those has of the sums for TAP_BLOCK taps from `first_tap` on and, in the last column, for the bias, which
+// the first block of taps leaves: the sum of PARTS rows, which the threads have just written.
+template <int PARTS>
+__device__ inline void leave_sums(const Gradient &g, int channel, int first_tap, const float (&parts)[PARTS][TAP_BLOCK + 1])
+{
+    __syncthreads();
+    for (int i = threadIdx.x; i <= TAP_BLOCK; i += blockDim.x) {
+        float sum = 0.0f;
+        for (int k = 0; k < PARTS; k++) sum += parts[k][i];
+        if (i == TAP_BLOCK) {
+            if (first_tap == 0) leave_sum(g, channel, g.taps, sum);
+        } else if (first_tap + i < g.taps) {
+            leave_sum(g, channel, first_tap + i, sum);
+        }
     }
 }
 

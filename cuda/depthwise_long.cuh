@@ -6,7 +6,6 @@
 
 #include "depthwise.cuh"
 
-constexpr int TAP_BLOCK = 128;
 constexpr int OUTPUTS = 8;
 constexpr int LONG_THREADS = 128;
 
@@ -130,14 +129,5 @@ template <class T> __device__ void long_row_gradients(const Gradient &g)
 #pragma unroll
     for (int r = 0; r < OUTPUTS; r++) sums_shared[slice][group * OUTPUTS + r] = sums[r];
     if (group == 0) sums_shared[slice][TAP_BLOCK] = bias_sum;
-    __syncthreads();
-    for (int i = threadIdx.x; i <= TAP_BLOCK; i += LONG_THREADS) {
-        float sum = 0.0f;
-        for (int k = 0; k < SLICES; k++) sum += sums_shared[k][i];
-        if (i == TAP_BLOCK) {
-            if (first_tap == 0) leave_sum(g, channel, g.taps, sum);
-        } else if (first_tap + i < g.taps) {
-            leave_sum(g, channel, first_tap + i, sum);
-        }
-    }
+    leave_sums(g, channel, first_tap, sums_shared);
 }

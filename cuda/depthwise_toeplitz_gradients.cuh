@@ -19,13 +19,12 @@
 
 #include "depthwise_toeplitz.cuh"
 
-constexpr int GRADIENT_TAPS = 128;      // of a block
 constexpr int GRADIENT_PLACES = 1920;   // of a tile: its units of x and of dy are two a thread
 constexpr int GRADIENT_STEP = 96;       // places of six products of a warp; a tile has a multiple of them
 constexpr int GRADIENT_THREADS = 128;
 
 template <class T> struct GradientTile {
-    static constexpr int REACH = GRADIENT_TAPS - 16;                  // samples of dy before a tile that it takes
+    static constexpr int REACH = TAP_BLOCK - 16;                  // samples of dy before a tile that it takes
     static constexpr __host__ __device__ int x_units(int places) { return (places + 32) / 8; } // of 8 samples
     static constexpr __host__ __device__ int dy_units(int places) { return (places + REACH) / 8; }
     static constexpr int X_UNITS = x_units(GRADIENT_PLACES), DY_UNITS = dy_units(GRADIENT_PLACES);
@@ -46,12 +45,12 @@ template <class T> __device__ void toeplitz_row_gradients(const Gradient &g)
     constexpr int WARPS = GRADIENT_THREADS / 32, STEPS = GRADIENT_PLACES / GRADIENT_STEP / WARPS;
     static_assert(STEPS * GRADIENT_STEP * WARPS == GRADIENT_PLACES && GRADIENT_STEP % 32 == 0);
     __shared__ Tile tile;
-    __shared__ float warp_sums[WARPS][GRADIENT_TAPS + 1];
-    const int channel = blockIdx.x, first_tap = blockIdx.z * GRADIENT_TAPS;
+    __shared__ float warp_sums[WARPS][TAP_BLOCK + 1];
+    const int channel = blockIdx.x, first_tap = blockIdx.z * TAP_BLOCK;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, row = lane >> 2, t = lane & 3;
 
     // The block's items: tiles of rows, one after the other. Behind the row's end its last stretches are still needed.
-    const int reach = (min(GRADIENT_TAPS, g.taps - first_tap) - 1) & ~15;
+    const int reach = (min(TAP_BLOCK, g.taps - first_tap) - 1) & ~15;
     const int tiles = (g.output_length + reach + GRADIENT_PLACES - 1) / GRADIENT_PLACES;
     const long long items = static_cast<long long>(g.batch) * tiles, first_item = items * blockIdx.y / gridDim.y;
     int left_over = static_cast<int>(items * (blockIdx.y + 1) / gridDim.y - first_item);
@@ -129,15 +128,6 @@ template <class T> __device__ void toeplitz_row_gradients(const Gradient &g)
     for (int k = 0; k < 4; k++) warp_sums[warp][row + 8 * (k / 2) + 16 * (2 * t + k % 2)] = sums[k];
 #pragma unroll
     for (int distance = 16; distance; distance >>= 1) bias_sum += __shfl_xor_sync(0xFFFFFFFFu, bias_sum, distance);
-    if (lane == 0) warp_sums[warp][GRADIENT_TAPS] = bias_sum;
-    __syncthreads();
-    for (int i = threadIdx.x; i <= GRADIENT_TAPS; i += GRADIENT_THREADS) {
-        float sum = 0.0f;
-        for (int k = 0; k < WARPS; k++) sum += warp_sums[k][i];
-        if (i == GRADIENT_TAPS) {
-            if (first_tap == 0) leave_sum(g, channel, g.taps, sum);
-        } else if (first_tap + i < g.taps) {
-            leave_sum(g, channel, first_tap + i, sum);
-        }
-    }
+    if (lane == 0) warp_sums[warp][TAP_BLOCK] = bias_sum;
+    leave_sums(g, channel, first_tap, warp_sums);
 }

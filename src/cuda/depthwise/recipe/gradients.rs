@@ -90,11 +90,11 @@ pub(in super::super) fn long_gradients(
             got: c.taps.to_string(),
         });
     }
-    // Behind the end of a row its last samples still meet the later taps.
-    let reach = (c.taps.clamp(1, TAP_BLOCK) - 1) / 16 * 16;
     let (kernel, tiles, items_a_piece) = match element {
         ElementType::F32 => ("long", c.output_length.div_ceil(LONG_OUTPUTS), 4),
         _ => {
+            // Behind the end of a row its last samples still meet the later taps.
+            let reach = (c.taps.clamp(1, TAP_BLOCK) - 1) / 16 * 16;
             let tiles = (c.output_length + reach).div_ceil(TOEPLITZ_PLACES);
             ("toeplitz", tiles, 8)
         }

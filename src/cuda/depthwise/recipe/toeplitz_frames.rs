@@ -4,11 +4,8 @@ use super::forward::{TOEPLITZ_OUTPUTS, TOEPLITZ_TAPS};
 use super::{ElementType, Family, Launch};
 use crate::depthwise::{Conv1dLayout, Correlation};
 
-/// Warps of a block.
+/// Warps of a block: each takes a channel or, which is better, two.
 const FRAME_WARPS: usize = 16;
-
-/// Channels of a block, best first: 64 or 32 bytes of a frame.
-const CHANNELS: [usize; 2] = [32, 16];
 
 /// Taps of which a warp has those of two channels in registers, with weights of the samples' type and with others,
 /// which take two registers.
@@ -37,16 +34,10 @@ pub(super) fn correlation(
         true => ("", TAPS_OF_TWO),
         false => ("_split", SPLIT_TAPS_OF_TWO),
     };
-    let fits = |channels: usize| {
-        channels == FRAME_WARPS
-            || (c.channels > FRAME_WARPS
-                && taps <= taps_of_two
-                && shared_bytes(taps, channels) <= shared_memory_bytes)
-    };
-    let channels = CHANNELS
-        .into_iter()
-        .find(|&channels| fits(channels))
-        .unwrap_or(FRAME_WARPS);
+    let two = c.channels > FRAME_WARPS
+        && taps <= taps_of_two
+        && shared_bytes(taps, 2 * FRAME_WARPS) <= shared_memory_bytes;
+    let channels = if two { 2 * FRAME_WARPS } else { FRAME_WARPS };
     let tiles = c.output_length.div_ceil(TOEPLITZ_OUTPUTS);
     let groups = c.channels.div_ceil(channels);
     let parts = parts_of_groups(groups, c.batch.saturating_mul(tiles));
