@@ -300,6 +300,17 @@ template <class T, int NEEDED, int SHIFT = ANY_SHIFT> struct Window {
         }
     }
 
+    // The same from vectors that lie in shared memory, for a known SHIFT.
+    __device__ void take(const uint4 *vectors)
+    {
+#pragma unroll
+        for (int i = 0; i < VECTORS; i++) {
+            const uint4 vector = vectors[i];
+            words[4 * i] = vector.x, words[4 * i + 1] = vector.y;
+            words[4 * i + 2] = vector.z, words[4 * i + 3] = vector.w;
+        }
+    }
+
     // To be called once, after `load`: apart, so that several loads are under way first.
     __device__ void align(int start, int misaligned)
     {
@@ -339,11 +350,32 @@ template <class T> __device__ inline float silu_slope(float z)
     return fmaf(s * (1.0f - s), z, s);
 }
 
+// The same pointer, which the compiler does not compute anew at every place that it is used at.
+template <class T> __device__ inline T *kept(T *pointer)
+{
+    asm volatile("" : "+l"(pointer));
+    return pointer;
+}
+
 // Starts a copy of 16 bytes to shared memory, or of zeros.
 __device__ inline void start_copy(uint4 *to, const void *from, bool zeros)
 {
     const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(zeros ? 0 : 16) : "memory");
+}
+
+// Copies COUNT vectors of 16 bytes of a row from place `first` on by the lanes of a warp; zeros for those outside of the
+// row. The row begins at a multiple of 16 bytes and holds whole vectors, and `first` is a multiple of them.
+template <class T, int COUNT> __device__ inline void copy_vectors(uint4 *to, const T *row, int first, int length)
+{
+    constexpr int STEP = 32 * VECTOR<T>;
+    const int lane = threadIdx.x, at = first + VECTOR<T> * lane;
+    const T *const from = row + at;
+#pragma unroll
+    for (int i = 0; i < (COUNT + 31) / 32; i++) {
+        const bool outside = static_cast<unsigned>(at + STEP * i) >= static_cast<unsigned>(length);
+        if (32 * i + 32 <= COUNT || lane + 32 * i < COUNT) start_copy(to + lane + 32 * i, outside ? row : from + STEP * i, outside);
+    }
 }
 
 __device__ inline void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }

@@ -8,7 +8,8 @@
 constexpr int GRADIENT_FRAMES = 4; // of dx, that a thread makes at a time
 
 // Blocks: x over groups of channels, y over every so many-th tile of all batch items. Exactly K taps.
-template <class T, int K, int C, bool SILU> __device__ void frame_gradients(const Gradient &g)
+// STAGES: tiles in shared memory, two or three.
+template <class T, int K, int C, bool SILU, int STAGES> __device__ void frame_gradients(const Gradient &g)
 {
     constexpr int TILE_FRAMES = TILE_LINES * GRADIENT_FRAMES;
     // The frames of dy that a tile reads begin `left` - (K - 1) behind its own, those of x K - 1 before or, without
@@ -24,29 +25,37 @@ template <class T, int K, int C, bool SILU> __device__ void frame_gradients(cons
     const int tiles_an_item = (g.input_length + TILE_FRAMES - 1) / TILE_FRAMES;
     const int tiles = g.batch * tiles_an_item;
     const int dy_length = min(g.output_length, g.input_length + g.left); // what x reaches
-    const auto fill = [&](int stage, int tile) {
-        const long long batch = tile / tiles_an_item;
-        const int s = tile % tiles_an_item * TILE_FRAMES;
+    int ahead = blockIdx.y, next_stage = 0;
+    const auto load_next = [&] {
+        if (ahead >= tiles) return;
+        const long long batch = ahead / tiles_an_item;
+        const int s = ahead % tiles_an_item * TILE_FRAMES;
         const T *x = static_cast<const T *>(g.x.data) + batch * g.x.batch_stride + first_channel;
         const T *dy = static_cast<const T *>(g.dy.data) + batch * g.dy.batch_stride + first_channel;
-        T *to = stages + stage * (DY_ROWS + X_ROWS) * WIDTH;
+        T *to = stages + next_stage * (DY_ROWS + X_ROWS) * WIDTH;
         FrameTile::template fill<DY_ROWS>(to, dy, g.dy.line_stride, s + g.left - (K - 1), dy_length, count);
         to += DY_ROWS * WIDTH;
         FrameTile::template fill<X_ROWS>(to, x, g.x.line_stride, s - BEFORE, g.input_length, count);
+        ahead += gridDim.y;
+        next_stage = next_stage + 1 == STAGES ? 0 : next_stage + 1;
     };
 
-    // The first two tiles are under way at once.
-    int stage = 0, tile = blockIdx.y;
-    fill(0, tile);
+    // Two tiles are under way at once.
+    load_next();
     Parameters::stage(shared, g, first_channel, count);
     end_group_of_copies();
-    if (tile + gridDim.y < tiles) fill(1, tile + gridDim.y);
+    load_next();
     end_group_of_copies();
     wait_for_copies<1>();
     __syncthreads();
     float weight[K][C], bias[C], dweight[K][C] = {}, dbias[C] = {};
     Parameters::load(shared, weight, bias);
-    while (true) {
+    int stage = 0;
+    for (int tile = blockIdx.y; tile < tiles; tile += gridDim.y) {
+        if (STAGES > 2) { // one is free already
+            load_next();
+            end_group_of_copies();
+        }
         const int s = tile % tiles_an_item * TILE_FRAMES + threadIdx.y * GRADIENT_FRAMES;
         const T *from_dy = stages + (stage * (DY_ROWS + X_ROWS) + threadIdx.y * GRADIENT_FRAMES) * WIDTH + threadIdx.x * C;
         const T *from_x = from_dy + DY_ROWS * WIDTH;
@@ -105,14 +114,14 @@ template <class T, int K, int C, bool SILU> __device__ void frame_gradients(cons
             }
             dx += g.channels;
         }
-        tile += gridDim.y;
-        __syncthreads(); // all have read the tile
-        if (tile >= tiles) break;
-        if (tile + gridDim.y < tiles) fill(stage, tile + gridDim.y);
-        end_group_of_copies();
+        if (STAGES == 2) {
+            __syncthreads(); // all have read the tile
+            load_next();
+            end_group_of_copies();
+        }
         wait_for_copies<1>();
         __syncthreads();
-        stage ^= 1;
+        stage = stage + 1 == STAGES ? 0 : stage + 1;
     }
     if (!wants_sums(g)) return;
 

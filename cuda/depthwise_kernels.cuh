@@ -11,6 +11,8 @@
 #include "depthwise_toeplitz.cuh"
 #include "depthwise_toeplitz_frames.cuh"
 #include "depthwise_toeplitz_gradients.cuh"
+#include "depthwise_unit_gradients.cuh"
+#include "depthwise_units.cuh"
 
 // Channels-first, forward.
 
@@ -39,58 +41,92 @@
     DEPTHWISE_ROWS_TAPS(TYPE, NAME, 7)                                                          \
     DEPTHWISE_ROWS_TAPS(TYPE, NAME, 8)                                                          \
     DEPTHWISE_ROWS_TAPS(TYPE, NAME, 16)                                                         \
+    DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 3)                                                        \
+    DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 4)                                                        \
     DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 5)                                                        \
+    DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 3)                                                       \
+    DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 5)
+
+// Those of f32 alone: with 16 bits units are faster.
+#define DEPTHWISE_MORE_ROWS(TYPE, NAME)                                                         \
     DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 6)                                                        \
     DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 7)                                                        \
     DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 8)                                                        \
-    DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 5)                                                       \
     DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 7)
 
-// Channels-last, forward. BLOCKS: how many a multiprocessor has at least.
+#define DEPTHWISE_UNITS_KERNEL(TYPE, NAME, UNITS, SUFFIX, SPLIT)                                \
+    extern "C" __global__ void __launch_bounds__(32 * UNIT_WARPS)                               \
+        depthwise_units_##UNITS##SUFFIX##_##NAME(const __grid_constant__ Correlation c)         \
+    {                                                                                           \
+        correlate_units<TYPE, UNITS, SPLIT>(c);                                                 \
+    }
 
-#define DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, BLOCKS)                             \
+#define DEPTHWISE_UNITS(TYPE, NAME)                                                             \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 2, , false)                                              \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 2, _split, true)                                         \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 3, , false)                                              \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 3, _split, true)
+
+// Channels-last, forward. STAGES: tiles of a block; BLOCKS: how many a multiprocessor has at least.
+
+#define DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, STAGES, BLOCKS)                     \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS *TILE_LINES, BLOCKS)              \
         depthwise_frames_##TAPS##_by_##CHANNELS##_##NAME(const __grid_constant__ Correlation c) \
     {                                                                                           \
-        correlate_frames<TYPE, TAPS, CHANNELS>(c);                                              \
+        correlate_frames<TYPE, TAPS, CHANNELS, STAGES>(c);                                      \
     }
 
 // CHANNELS: those of a thread, 8 bytes.
 #define DEPTHWISE_FRAMES(TYPE, NAME, CHANNELS)                                                  \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 1, 1, 4)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 2, 1, 4)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 3, 1, 4)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 4, 1, 4)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 5, 1, 4)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 6, 1, 4)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 7, 1, 4)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 8, 1, 4)                                                \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 16, 1, 3)                                               \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 1, CHANNELS, 4)                                         \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 2, CHANNELS, 4)                                         \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 3, CHANNELS, 4)                                         \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 4, CHANNELS, 4)                                         \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 5, CHANNELS, 3)                                         \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 6, CHANNELS, 3)                                         \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 7, CHANNELS, 3)                                         \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 8, CHANNELS, 2)                                         \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 16, 2, 2)
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 1, 1, 1, 4)                                             \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 2, 1, 1, 4)                                             \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 3, 1, 1, 4)                                             \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 4, 1, 1, 4)                                             \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 5, 1, 1, 4)                                             \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 6, 1, 1, 4)                                             \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 7, 1, 1, 4)                                             \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 8, 1, 1, 4)                                             \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 16, 1, 1, 3)                                            \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 1, CHANNELS, 1, 4)                                      \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 2, CHANNELS, 1, 4)                                      \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 3, CHANNELS, 1, 4)                                      \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 4, CHANNELS, 1, 4)                                      \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 5, CHANNELS, 2, 3)                                      \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 6, CHANNELS, 2, 3)                                      \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 7, CHANNELS, 2, 3)                                      \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 8, CHANNELS, 2, 2)                                      \
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 16, 2, 2, 2)
 
 // Channels-first, gradients.
 
-#define DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SUFFIX, SILU, ...)                     \
+#define DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SUFFIX, SILU)                          \
     extern "C" __global__ void __launch_bounds__(256)                                           \
         depthwise_row_gradients_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Gradient g)     \
     {                                                                                           \
-        row_gradients<TYPE, TAPS, SILU, __VA_ARGS__>(g);                                        \
+        row_gradients<TYPE, TAPS, SILU>(g);                                                     \
+    }
+
+// Eight blocks a multiprocessor are enough: with more of them the compiler would spare registers.
+#define DEPTHWISE_ALIGNED_ROW_GRADIENTS(TYPE, NAME, TAPS, SUFFIX, SILU, ...)                    \
+    extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 8)                            \
+        depthwise_row_gradients_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Gradient g)     \
+    {                                                                                           \
+        aligned_row_gradients<TYPE, TAPS, SILU, __VA_ARGS__>(g);                                \
     }
 
 #define DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, TAPS)                                          \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, , false, ANY_SHIFT)                        \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, _silu, true, ANY_SHIFT)
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, , false)                                   \
+    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, _silu, true)
+
+// The window of dy that dx takes begins at the same place.
+#define DEPTHWISE_ROW_GRADIENTS_CAUSAL(TYPE, NAME, TAPS)                                        \
+    DEPTHWISE_ALIGNED_ROW_GRADIENTS(TYPE, NAME, TAPS, _causal, false, 0)
+
+#define DEPTHWISE_ROW_GRADIENTS_CAUSAL_SILU(TYPE, NAME, TAPS)                                   \
+    DEPTHWISE_ALIGNED_ROW_GRADIENTS(TYPE, NAME, TAPS, _causal_silu, true, 0)
 
 #define DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, TAPS)                                       \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, TAPS, _centred, false, SHIFT_OF<TYPE, -(TAPS - 1) / 2>)
+    DEPTHWISE_ALIGNED_ROW_GRADIENTS(TYPE, NAME, TAPS, _centred, false, SHIFT_OF<TYPE, -(TAPS - 1) / 2>)
 
 #define DEPTHWISE_ROW_GRADIENTS(TYPE, NAME)                                                     \
     DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 1)                                                 \
@@ -102,42 +138,58 @@
     DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 7)                                                 \
     DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 8)                                                 \
     DEPTHWISE_ROW_GRADIENTS_TAPS(TYPE, NAME, 16)                                                \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 3, _causal, false, 0)                            \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 4, _causal, false, 0)                            \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 5, _causal, false, 0)                            \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 7, _causal, false, 0)                            \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 3, _causal_silu, true, 0)                        \
-    DEPTHWISE_ROW_GRADIENTS_KERNEL(TYPE, NAME, 4, _causal_silu, true, 0)                        \
+    DEPTHWISE_ROW_GRADIENTS_CAUSAL_SILU(TYPE, NAME, 3)                                          \
+    DEPTHWISE_ROW_GRADIENTS_CAUSAL_SILU(TYPE, NAME, 4)                                          \
+    DEPTHWISE_ROW_GRADIENTS_CAUSAL_SILU(TYPE, NAME, 5)                                          \
+    DEPTHWISE_ROW_GRADIENTS_CAUSAL_SILU(TYPE, NAME, 7)
+
+// Those of f32 alone: with 16 bits units are faster.
+#define DEPTHWISE_MORE_ROW_GRADIENTS(TYPE, NAME)                                                \
+    DEPTHWISE_ROW_GRADIENTS_CAUSAL(TYPE, NAME, 3)                                               \
+    DEPTHWISE_ROW_GRADIENTS_CAUSAL(TYPE, NAME, 4)                                               \
+    DEPTHWISE_ROW_GRADIENTS_CAUSAL(TYPE, NAME, 5)                                               \
+    DEPTHWISE_ROW_GRADIENTS_CAUSAL(TYPE, NAME, 7)                                               \
     DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, 3)                                              \
     DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, 5)                                              \
     DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, 7)
 
-// Channels-last, gradients.
+#define DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, SUFFIX, SPLIT)                              \
+    extern "C" __global__ void __launch_bounds__(32 * UNIT_WARPS, 8)                            \
+        depthwise_unit_gradients##SUFFIX##_##NAME(const __grid_constant__ Gradient g)           \
+    {                                                                                           \
+        unit_gradients<TYPE, SPLIT>(g);                                                         \
+    }
 
-#define DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SILU, BLOCKS)      \
+#define DEPTHWISE_UNIT_GRADIENTS(TYPE, NAME)                                                    \
+    DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, , false)                                        \
+    DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, _split, true)
+
+// Channels-last, gradients. STAGES: tiles in shared memory; BLOCKS: how many a multiprocessor has at least.
+
+#define DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SILU, STAGES, BLOCKS) \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS *TILE_LINES, BLOCKS)              \
         depthwise_frame_gradients_##TAPS##_by_##CHANNELS##SUFFIX##_##NAME(                      \
             const __grid_constant__ Gradient g)                                                 \
     {                                                                                           \
-        frame_gradients<TYPE, TAPS, CHANNELS, SILU>(g);                                         \
+        frame_gradients<TYPE, TAPS, CHANNELS, SILU, STAGES>(g);                                 \
     }
 
 // CHANNELS and SILU_CHANNELS: those of a thread, without and with the activation.
-#define DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, TAPS, CHANNELS, SILU_CHANNELS, BLOCKS)       \
-    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, , false, 3)                           \
-    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, _silu, true, 3)                       \
-    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, , false, BLOCKS)               \
-    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SILU_CHANNELS, _silu, true, 2)
+#define DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, TAPS, CHANNELS, SILU_CHANNELS, STAGES, BLOCKS) \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, , false, STAGES, 3)                   \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, _silu, true, STAGES, 3)               \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, , false, STAGES, BLOCKS)       \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SILU_CHANNELS, _silu, true, STAGES, 2)
 
 #define DEPTHWISE_FRAME_GRADIENTS(TYPE, NAME, CHANNELS)                                         \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 1, CHANNELS, CHANNELS, 3)                        \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 2, CHANNELS, CHANNELS, 3)                        \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 3, CHANNELS, CHANNELS, 3)                        \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 4, CHANNELS, CHANNELS, 2)                        \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 5, CHANNELS, 2, 2)                               \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 6, CHANNELS, 2, 2)                               \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 7, CHANNELS, 2, 2)                               \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 8, CHANNELS, 2, 2)
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 1, CHANNELS, CHANNELS, 2, 3)                     \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 2, CHANNELS, CHANNELS, 2, 3)                     \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 3, CHANNELS, CHANNELS, 2, 3)                     \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 4, CHANNELS, CHANNELS, 2, 2)                     \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 5, CHANNELS, 2, 2, 2)                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 6, CHANNELS, 2, 3, 2)                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 7, CHANNELS, 2, 3, 2)                            \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 8, CHANNELS, 2, 3, 2)
 
 // More taps.
 

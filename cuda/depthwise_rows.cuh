@@ -55,29 +55,3 @@ template <class T, int K, int VECTORS, int SHIFT> __device__ void correlate_rows
         store_vector(y, t, c.output_length, ragged, words);
     }
 }
-
-// The work of a block that takes many items of one channel, an item being `blockDim.x` vectors of
-// a row: a part of them all, one after the other, those of one place in the rows next to each other.
-struct RowItems {
-    int left_over, chunk, batch;
-
-    __device__ RowItems(int vectors, int batches, int piece, int pieces)
-    {
-        const int chunks = (vectors + blockDim.x - 1) / blockDim.x;
-        const long long items = static_cast<long long>(chunks) * batches, first = items * piece / pieces;
-        left_over = static_cast<int>(items * (piece + 1) / pieces - first);
-        chunk = static_cast<int>(first / batches), batch = static_cast<int>(first % batches);
-    }
-
-    // The thread's place in the row, in elements.
-    template <class T> __device__ int position() const
-    {
-        return (chunk * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * VECTOR<T>;
-    }
-
-    __device__ void advance(int batches)
-    {
-        left_over--;
-        if (++batch == batches) batch = 0, chunk++;
-    }
-};

@@ -1,3 +1,4 @@
 #include "depthwise_kernels.cuh"
 
 DEPTHWISE_ROWS(float, f32)
+DEPTHWISE_MORE_ROWS(float, f32)

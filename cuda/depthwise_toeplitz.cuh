@@ -66,6 +66,16 @@ __device__ inline void load_matrices(uint32_t (&a)[4], const uint4 *row)
                  : "memory");
 }
 
+// As `load_matrices`, each matrix transposed.
+__device__ inline void load_transposed(uint32_t (&a)[4], const uint4 *row)
+{
+    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+                 : "r"(at)
+                 : "memory");
+}
+
 constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time
 constexpr int TOEPLITZ_WARPS = 4;     // of a block
 

@@ -12,16 +12,6 @@
 
 #include "depthwise_toeplitz.cuh"
 
-// As `load_matrices`, each matrix transposed.
-__device__ inline void load_transposed(uint32_t (&a)[4], const uint4 *row)
-{
-    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-                 : "r"(at)
-                 : "memory");
-}
-
 constexpr int FRAME_WARPS = 16; // of a block
 
 // CHANNELS: of a block, 16 or 32.

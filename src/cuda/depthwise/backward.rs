@@ -5,7 +5,7 @@ use super::operand::{
     address, address_mut, lines_are_aligned, parameter, signal, Operand, TapOrder,
 };
 use super::recipe::{self, ElementType, Launch};
-use crate::cuda::device::load;
+use crate::cuda::device::{load, load_with_shared_memory};
 use crate::depthwise::{Activation, Conv1dLayout, Correlation, Gradients, Wanted};
 use crate::Error;
 use candle_core::backend::BackendStorage;
@@ -60,7 +60,8 @@ pub(crate) fn gradients(
     let x_signal = signal("x", x_base, element, x_layout)?;
     let dy_signal = signal("dy", dy_base, element, dy_layout)?;
     let aligned = lines_are_aligned(&x_signal, element) && lines_are_aligned(&dy_signal, element);
-    let Some(launch) = recipe::gradients(c, activation, element, aligned)? else {
+    let same_type = weight.dtype() == x.dtype();
+    let Some(launch) = recipe::gradients(c, activation, element, aligned, same_type)? else {
         return Ok(None);
     };
     let weight_layout = (weight_storage, weight_layout);
@@ -229,7 +230,12 @@ fn launch_gradients(
 ) -> Result<()> {
     let stream = device.cuda_stream();
     let module = recipe::module(launch.family, element);
-    let kernel = load(device, module, &launch.function)?;
+    let kernel = load_with_shared_memory(
+        device,
+        module,
+        &launch.function,
+        launch.shared_bytes as usize,
+    )?;
     let wants_sums = arguments.weight_gradient.data != 0 || arguments.bias_gradient.data != 0;
     let sums = arguments.channels as usize * (arguments.taps as usize + 1);
     let mut pieces = match wants_sums && launch.pieces > 1 {

@@ -1,8 +1,8 @@
 //! The kernels of the forward pass, and of the gradient of the input by itself.
 
-use super::rows::{known_padding, vectors_a_row, FORWARD_PADDINGS, ROW_THREADS};
+use super::rows::{known_padding, vectors_a_row, FORWARD_PADDINGS, HALF_PADDINGS, ROW_THREADS};
 use super::{
-    check, frames, kernel_taps, toeplitz_frames, ElementType, Family, Launch, EXACT_TAPS,
+    check, frames, kernel_taps, toeplitz_frames, units, ElementType, Family, Launch, EXACT_TAPS,
     LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Conv1dLayout, Correlation};
@@ -45,23 +45,44 @@ pub(in super::super) fn correlation(
     let whole_rows = aligned && whole(c.input_length) && whole(c.output_length);
     // Rows that the tensor cores' kernels read as they are: worth it from fewer taps on.
     let dense = element != ElementType::F32 && whole_rows && c.output_length >= TOEPLITZ_OUTPUTS;
-    match (c.layout, toeplitz) {
-        (Conv1dLayout::Blh, _) if c.taps <= SHORT_TAPS => {
+    // Taps up to which frames are summed by threads rather than by the tensor cores.
+    let most_frames = match c.output_length >= TOEPLITZ_OUTPUTS {
+        true => EXACT_TAPS,
+        false => SHORT_TAPS,
+    };
+    let neighbours = units::units_of_taps(c, element, whole_rows);
+    match (c.layout, neighbours, toeplitz) {
+        (Conv1dLayout::Blh, _, Some(taps))
+            if c.taps > most_frames && toeplitz_frames::takes(c, element, aligned) =>
+        {
+            Ok(toeplitz_frames::correlation(
+                c,
+                element,
+                taps,
+                same_type,
+                shared_memory_bytes,
+            ))
+        }
+        (Conv1dLayout::Blh, _, _) if c.taps <= SHORT_TAPS => {
             Ok(frames::correlation(c, element, aligned))
         }
-        (Conv1dLayout::Blh, Some(taps)) if toeplitz_frames::takes(c, element, aligned) => Ok(
-            toeplitz_frames::correlation(c, element, taps, same_type, shared_memory_bytes),
-        ),
-        (Conv1dLayout::Blh, _) => Err(Error::OutOfRange {
+        (Conv1dLayout::Blh, _, _) => Err(Error::OutOfRange {
             quantity: "taps",
             expected: format!("at most {SHORT_TAPS} of a channels-last kernel"),
             got: c.taps.to_string(),
         }),
-        (Conv1dLayout::Bhl, _) if c.taps <= EXACT_TAPS || (c.taps <= SHORT_TAPS && !dense) => {
+        (Conv1dLayout::Bhl, Some(units), _) => Ok(units::correlation(c, element, units, same_type)),
+        (Conv1dLayout::Bhl, None, _)
+            if c.taps <= EXACT_TAPS || (c.taps <= SHORT_TAPS && !dense) =>
+        {
             let vectors = vectors_a_row(c.output_length, element);
             let per_thread = vectors.div_ceil(VECTORS_A_THREAD);
             let one_row = vectors >= VECTORS_OF_A_BLOCK && c.channels <= MOST_BLOCKS;
-            let padding = known_padding(&FORWARD_PADDINGS, c, element, aligned && one_row);
+            let known = match element {
+                ElementType::F32 => &FORWARD_PADDINGS[..],
+                _ => &FORWARD_PADDINGS[..HALF_PADDINGS],
+            };
+            let padding = known_padding(known, c, element, aligned && one_row);
             let (along, across) = match padding {
                 "" => {
                     let along = per_thread.next_power_of_two().min(ROW_THREADS);
@@ -76,7 +97,7 @@ pub(in super::super) fn correlation(
             let function = format!("depthwise_rows_{}{padding}_{name}", kernel_taps(c.taps));
             rows(c, Family::Rows, function, grid, (along, across))
         }
-        (Conv1dLayout::Bhl, Some(taps)) if element != ElementType::F32 => {
+        (Conv1dLayout::Bhl, None, Some(taps)) if element != ElementType::F32 => {
             let tiles = (c.output_length + element.vector()).div_ceil(TOEPLITZ_OUTPUTS);
             let parts = c.batch.saturating_mul(tiles) / (TOEPLITZ_WARPS * TOEPLITZ_TURNS);
             let split = if same_type { "" } else { "_split" };
@@ -88,7 +109,7 @@ pub(in super::super) fn correlation(
                 (32, TOEPLITZ_WARPS),
             ))
         }
-        (Conv1dLayout::Bhl, _) => {
+        (Conv1dLayout::Bhl, None, _) => {
             let outputs = c.output_length + element.vector() - 1;
             let function = format!("depthwise_long_rows_{name}");
             let grid = (outputs.div_ceil(LONG_OUTPUTS), c.channels);
@@ -140,15 +161,15 @@ mod tests {
                 .unwrap()
                 .function
         };
-        assert_eq!(function(4, 1024, true), "depthwise_rows_4_bf16");
+        assert_eq!(function(2, 1024, true), "depthwise_rows_2_bf16");
+        assert_eq!(function(4, 1024, true), "depthwise_rows_4_causal_bf16");
         assert_eq!(function(5, 1024, true), "depthwise_rows_5_causal_bf16");
         assert_eq!(function(5, 1024, false), "depthwise_rows_5_bf16");
         assert_eq!(function(5, 1023, true), "depthwise_rows_5_bf16");
         assert_eq!(function(5, 504, true), "depthwise_rows_5_bf16");
-        assert_eq!(
-            function(9, 1024, true),
-            "depthwise_toeplitz_32_split_aligned_bf16"
-        );
+        assert_eq!(function(7, 1024, true), "depthwise_units_2_split_bf16");
+        assert_eq!(function(7, 1023, true), "depthwise_rows_7_bf16");
+        assert_eq!(function(9, 1024, true), "depthwise_units_2_split_bf16");
         assert_eq!(function(9, 1023, true), "depthwise_rows_16_bf16");
         assert_eq!(
             function(17, 1024, true),
@@ -164,6 +185,21 @@ mod tests {
         centred.left = 3;
         let launch = correlation(&centred, F32, true, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_rows_7_centred_f32");
+        let frames = |taps, length| {
+            let c = geometry(Conv1dLayout::Blh, (16, 768, length), taps);
+            correlation(&c, Bf16, true, true, 227 << 10)
+                .unwrap()
+                .function
+        };
+        assert_eq!(frames(8, 1024), "depthwise_frames_8_by_4_bf16");
+        assert_eq!(frames(9, 1024), "depthwise_toeplitz_frames_32_by_32_bf16");
+        assert_eq!(frames(9, 511), "depthwise_frames_16_by_2_bf16");
+        let far = Correlation {
+            left: 6,
+            ..geometry(Bhl, (16, 768, 1024), 16)
+        };
+        let launch = correlation(&far, Bf16, true, true, MEMORY).unwrap();
+        assert_eq!(launch.function, "depthwise_toeplitz_32_aligned_bf16");
         let many = geometry(Bhl, (16, 768, 1024), 100);
         let launch = correlation(&many, F16, true, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_toeplitz_128_aligned_f16");
@@ -180,7 +216,7 @@ mod tests {
                     let c = geometry(Bhl, (3, channels, length), taps);
                     let rows = correlation(&c, Bf16, true, false, MEMORY).unwrap();
                     if rows.family != Family::Rows {
-                        assert!(taps == 16 && length >= TOEPLITZ_OUTPUTS);
+                        assert!(taps > 5 && length >= TOEPLITZ_OUTPUTS);
                         continue;
                     }
                     let along = (rows.grid.0 * rows.block.0) as usize * VECTORS_A_THREAD * 8;

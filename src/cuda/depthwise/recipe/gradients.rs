@@ -1,10 +1,8 @@
 //! The kernels of the gradients.
 
-use super::rows::{
-    cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_GRADIENT_PADDINGS,
-};
+use super::rows::{cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_PADDINGS};
 use super::{
-    check, frames, kernel_taps, ElementType, Family, Launch, EXACT_TAPS, LONG_OUTPUTS,
+    check, frames, kernel_taps, units, ElementType, Family, Launch, EXACT_TAPS, LONG_OUTPUTS,
     LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
@@ -16,17 +14,32 @@ const TAP_BLOCK: usize = 128;
 /// Samples of a row that a block of the tensor cores' kernel takes at a time.
 const TOEPLITZ_PLACES: usize = 1920;
 
-/// Threads of a block of the gradients of channels-first tensors, at most.
+/// Threads of a block of the gradients of channels-first tensors of any alignment, at most.
 const BLOCK_THREADS: usize = 256;
+
+/// Warps of a block of those of aligned tensors, and vectors that each of them takes at a time.
+const TILE_WARPS: usize = 2;
+const TILE_VECTORS: usize = 32;
+
+/// Blocks of those that keep a large GPU busy, and tiles of a warp that are worth a piece.
+const TILE_BLOCKS: usize = 132 * 5;
+const TILES_A_WARP: usize = 4;
+
+/// Pieces of each channel for blocks of [`TILE_WARPS`] that take so many tiles together.
+pub(super) fn pieces_of_tiles(channels: usize, tiles: usize) -> usize {
+    let most = (tiles / (TILE_WARPS * TILES_A_WARP)).clamp(1, MOST_BLOCKS);
+    TILE_BLOCKS.div_ceil(channels.max(1)).min(most)
+}
 
 /// The kernel of all gradients in one pass, where there is one: for few taps, and a padding
 /// that is no longer than they reach. `aligned`: whether each line of both inputs begins at a
-/// multiple of 16 bytes.
+/// multiple of 16 bytes; `same_type`: whether the weight has the dtype of the inputs.
 pub(in super::super) fn gradients(
     c: &Correlation,
     activation: Activation,
     element: ElementType,
     aligned: bool,
+    same_type: bool,
 ) -> Result<Option<Launch>, Error> {
     check(c)?;
     let reachable = (0..c.taps as isize).contains(&c.left);
@@ -37,28 +50,44 @@ pub(in super::super) fn gradients(
     if c.taps > most || !reachable || c.input_length == 0 {
         return Ok(None);
     }
+    if units::takes_gradients(c, activation, element, aligned) {
+        return Ok(Some(units::gradients(c, element, same_type)));
+    }
     let (taps, name) = (kernel_taps(c.taps), element.name());
     let suffix = suffix(activation);
     Ok(Some(match c.layout {
         Conv1dLayout::Bhl => {
-            let known = match activation {
-                Activation::None => &GRADIENT_PADDINGS[..],
-                Activation::Silu => &SILU_GRADIENT_PADDINGS[..],
+            let known = match (activation, element) {
+                (Activation::Silu, _) => &GRADIENT_PADDINGS[..SILU_PADDINGS],
+                (Activation::None, ElementType::F32) => &GRADIENT_PADDINGS[..],
+                _ => &[],
             };
+            let vectors = vectors_a_row(c.input_length, element);
             let padding = known_padding(known, c, element, aligned);
-            let (threads, items) = cut_rows(c, c.input_length, element);
-            // A block takes as many parts of a channel as it has threads for, one after the other the others.
-            let parts = (items / 8).clamp(1, MOST_BLOCKS);
-            let across = (BLOCK_THREADS / threads).clamp(1, parts);
-            let pieces = parts.div_ceil(across);
+            let (block, pieces) = match padding {
+                "" => {
+                    let (threads, items) = cut_rows(c, c.input_length, element);
+                    // A block takes as many parts of a channel as it has threads for, one after the other the others.
+                    let parts = (items / 8).clamp(1, MOST_BLOCKS);
+                    let across = (BLOCK_THREADS / threads).clamp(1, parts);
+                    ((threads, across), parts.div_ceil(across))
+                }
+                _ => {
+                    let tiles = c.batch.saturating_mul(vectors.div_ceil(TILE_VECTORS));
+                    (
+                        (TILE_VECTORS, TILE_WARPS),
+                        pieces_of_tiles(c.channels, tiles),
+                    )
+                }
+            };
             Launch {
-                vectors_a_row: vectors_a_row(c.input_length, element) as i32,
+                vectors_a_row: vectors as i32,
                 pieces,
                 ..Launch::new(
                     Family::RowGradients,
                     format!("depthwise_row_gradients_{taps}{padding}{suffix}_{name}"),
                     (c.channels, pieces, 1),
-                    (threads, across),
+                    block,
                 )
             }
         }
@@ -114,11 +143,11 @@ mod tests {
     use super::super::tests::geometry;
     use super::*;
     use Conv1dLayout::{Bhl, Blh};
-    use ElementType::F16;
+    use ElementType::{F16, F32};
 
     #[test]
     fn in_one_pass_for_few_taps_that_reach_the_padding() {
-        let of = |c: &Correlation| gradients(c, Activation::Silu, F16, true).unwrap();
+        let of = |c: &Correlation| gradients(c, Activation::Silu, F16, true, true).unwrap();
         let c = geometry(Bhl, (4, 8, 100), 3);
         assert_eq!(
             of(&c).unwrap().function,
@@ -140,13 +169,58 @@ mod tests {
     }
 
     #[test]
+    fn of_few_taps_by_dtype_and_padding() {
+        let function = |c: &Correlation, activation, element, aligned| {
+            let launch = gradients(c, activation, element, aligned, false).unwrap();
+            launch.unwrap().function
+        };
+        let causal = geometry(Bhl, (4, 768, 1024), 7);
+        let kernels = [
+            (Activation::None, F16, true, "unit_gradients_split_f16"),
+            (Activation::None, F16, false, "row_gradients_7_f16"),
+            (Activation::None, F32, true, "row_gradients_7_causal_f32"),
+            (
+                Activation::Silu,
+                F16,
+                true,
+                "row_gradients_7_causal_silu_f16",
+            ),
+        ];
+        for (activation, element, aligned, expected) in kernels {
+            let got = function(&causal, activation, element, aligned);
+            assert_eq!(got, format!("depthwise_{expected}"));
+        }
+        let centred = Correlation { left: 3, ..causal };
+        let got = function(&centred, Activation::Silu, F16, true);
+        assert_eq!(got, "depthwise_row_gradients_7_silu_f16");
+        let got = function(&centred, Activation::None, F16, true);
+        assert_eq!(got, "depthwise_unit_gradients_split_f16");
+        // The units of dy would begin two before those of x.
+        let far = Correlation {
+            left: 0,
+            ..geometry(Bhl, (4, 768, 1024), 16)
+        };
+        let got = function(&far, Activation::None, F16, true);
+        assert_eq!(got, "depthwise_row_gradients_16_f16");
+    }
+
+    #[test]
+    fn pieces_fill_the_gpu_and_are_worth_it() {
+        assert_eq!(pieces_of_tiles(768, 64), 1);
+        assert_eq!(pieces_of_tiles(256, 64), 3);
+        assert_eq!(pieces_of_tiles(1, 64), 8);
+        assert_eq!(pieces_of_tiles(1, 3), 1);
+        assert_eq!(pieces_of_tiles(0, 0), 1);
+    }
+
+    #[test]
     fn of_many_taps_by_dtype() {
         let c = geometry(Bhl, (16, 768, 8192), 130);
         let half = long_gradients(&c, F16).unwrap();
         assert_eq!(half.function, "depthwise_toeplitz_row_gradients_f16");
         // 8192 samples and 112 behind them are five tiles.
         assert_eq!((half.grid, half.pieces), ((768, 10, 2), 10));
-        let single = long_gradients(&c, ElementType::F32).unwrap();
+        let single = long_gradients(&c, F32).unwrap();
         assert_eq!(single.function, "depthwise_long_row_gradients_f32");
         assert_eq!(single.grid, (768, 32, 2));
     }

@@ -5,6 +5,7 @@ mod frames;
 mod gradients;
 mod rows;
 mod toeplitz_frames;
+mod units;
 
 pub(super) use forward::{correlation, takes_frames};
 pub(super) use gradients::{gradients, long_gradients};
@@ -52,8 +53,10 @@ impl ElementType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     Rows,
+    Units,
     Frames,
     RowGradients,
+    UnitGradients,
     FrameGradients,
     Long,
     LongFrames,
@@ -62,17 +65,24 @@ pub(super) enum Family {
 /// The name of the `.cu` file with the kernels of a family for one element type.
 pub(super) fn module(family: Family, element: ElementType) -> &'static str {
     use ElementType::{Bf16, F16, F32};
-    use Family::{FrameGradients, Frames, Long, LongFrames, RowGradients, Rows};
+    use Family::{
+        FrameGradients, Frames, Long, LongFrames, RowGradients, Rows, UnitGradients, Units,
+    };
     match (family, element) {
-        (Rows, F32) => "depthwise_rows_f32",
+        // No recipe of units is of f32.
+        (Rows | Units, F32) => "depthwise_rows_f32",
         (Rows, F16) => "depthwise_rows_f16",
         (Rows, Bf16) => "depthwise_rows_bf16",
+        (Units, F16) => "depthwise_units_f16",
+        (Units, Bf16) => "depthwise_units_bf16",
         (Frames, F32) => "depthwise_frames_f32",
         (Frames, F16) => "depthwise_frames_f16",
         (Frames, Bf16) => "depthwise_frames_bf16",
-        (RowGradients, F32) => "depthwise_row_gradients_f32",
+        (RowGradients | UnitGradients, F32) => "depthwise_row_gradients_f32",
         (RowGradients, F16) => "depthwise_row_gradients_f16",
         (RowGradients, Bf16) => "depthwise_row_gradients_bf16",
+        (UnitGradients, F16) => "depthwise_unit_gradients_f16",
+        (UnitGradients, Bf16) => "depthwise_unit_gradients_bf16",
         (FrameGradients, F32) => "depthwise_frame_gradients_f32",
         (FrameGradients, F16) => "depthwise_frame_gradients_f16",
         (FrameGradients, Bf16) => "depthwise_frame_gradients_bf16",

@@ -19,16 +19,23 @@ pub(super) fn vectors_a_row(length: usize, element: ElementType) -> usize {
 pub(super) type KnownPadding = (usize, &'static str, isize);
 
 /// Those of the forward pass.
-pub(super) const FORWARD_PADDINGS: [KnownPadding; 6] = [
+pub(super) const FORWARD_PADDINGS: [KnownPadding; 9] = [
+    (3, "_causal", 2),
+    (4, "_causal", 3),
     (5, "_causal", 4),
+    (3, "_centred", 1),
+    (5, "_centred", 2),
+    // Of f32 alone: with 16 bits units are faster.
     (6, "_causal", 5),
     (7, "_causal", 6),
     (8, "_causal", 7),
-    (5, "_centred", 2),
     (7, "_centred", 3),
 ];
 
-/// Those of the gradients.
+/// How many of those kernels of 16-bit elements know.
+pub(super) const HALF_PADDINGS: usize = 5;
+
+/// Those of the gradients of f32.
 pub(super) const GRADIENT_PADDINGS: [KnownPadding; 7] = [
     (3, "_causal", 2),
     (4, "_causal", 3),
@@ -39,8 +46,8 @@ pub(super) const GRADIENT_PADDINGS: [KnownPadding; 7] = [
     (7, "_centred", 3),
 ];
 
-/// Those of the gradients with SiLU.
-pub(super) const SILU_GRADIENT_PADDINGS: [KnownPadding; 2] = [(3, "_causal", 2), (4, "_causal", 3)];
+/// How many of those there are with SiLU, of all types.
+pub(super) const SILU_PADDINGS: usize = 4;
 
 /// The part of a kernel's name that says the padding where the kernel knows it: for rows that
 /// begin at multiples of 16 bytes, and whose input and output hold whole vectors.

@@ -1,0 +1,190 @@
+// The short convolution of channels-first tensors of 16-bit elements with up to 16 taps, on the tensor cores, where rows
+// begin at multiples of 16 bytes and hold whole units of 8 samples.
+//
+// The 8 outputs of unit u are a product of the samples of the neighbouring units u + n, u + n + 1 and, for UNITS = 3,
+// u + n + 2 with a matrix of taps that all units of a channel share,
+//
+//     y[8 u + i] = sum over p of x[8 (u + n) + p] * weight[p - i - shift],     8 n + shift = -left,  0 <= shift < 8,
+//
+// as long as shift + taps is at most 8 UNITS - 7. A warp brings the samples of its outputs to shared memory by asynchronous
+// copies; from there `ldmatrix` reads 16 units at a time, each with its neighbours, as the rows of operand A. The copies
+// begin at multiples of 128 bytes, up to 7 units before the first one that is needed: elsewhere they were slower, by up
+// to a tenth. Blocks take one tile each, in the order of memory.
+//
+// Weights of another type are split into two terms, and outputs that are not finite summed one by one, as in
+// depthwise_toeplitz.cuh. Bound by device memory.
+#pragma once
+
+#include "depthwise_toeplitz.cuh"
+
+constexpr int UNIT_WARPS = 2; // of a block, at most
+constexpr int LINE_UNITS = 8; // 128 bytes
+
+// Rounds of a warp, of 16 units each. Taps of three units take longer to set up.
+template <int UNITS> constexpr int UNIT_ROUNDS = UNITS == 2 ? 4 : 8;
+
+__device__ inline void load_two_matrices(uint32_t (&a)[2], const uint4 *row)
+{
+    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(a[0]), "=r"(a[1]) : "r"(at) : "memory");
+}
+
+// As `multiply_add`, with 8 samples.
+template <class T> __device__ inline void multiply_add_unit(float (&c)[4], const uint32_t (&a)[2], uint32_t b)
+{
+    if constexpr (Element<T>::BFLOAT) {
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(b));
+    } else {
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(b));
+    }
+}
+
+// `sum` of two elements, each NaN from the first one on of its `words` that is not finite.
+template <class T> __device__ inline void note_not_finite(uint32_t &sum, uint32_t words)
+{
+    if constexpr (Element<T>::BFLOAT) {
+        asm("fma.rn.bf16x2 %0, %1, %2, %0;" : "+r"(sum) : "r"(words), "r"(0u));
+    } else {
+        asm("fma.rn.f16x2 %0, %1, %2, %0;" : "+r"(sum) : "r"(words), "r"(0u));
+    }
+}
+
+// At most 16 taps of a channel, in their order or the opposite one, as a warp multiplies by them.
+template <class T, int UNITS, bool SPLIT> struct UnitTaps {
+    static constexpr int TERMS = SPLIT ? 2 : 1;
+    static constexpr bool SCALED = SPLIT && !Element<T>::BFLOAT; // bf16 has the range of f32
+    uint32_t matrix[TERMS][UNITS]; // [term][h]: tap 8 h + k - n - shift at k = 2 t and 2 t + 1, n = g
+    float scale;
+
+    __device__ UnitTaps(const Parameter &p, int channel, int taps, bool reversed, int shift) : scale(1.0f)
+    {
+        const int lane = threadIdx.x, g = lane >> 2, t = lane & 3, tap = reversed ? taps - 1 - lane : lane;
+        float weight = 0.0f;
+        if (lane < taps) {
+            // The types that are common without asking for more.
+            const long long at = channel * p.channel_stride + tap * p.tap_stride;
+            if (!SPLIT) {
+                weight = static_cast<float>(static_cast<const T *>(p.data)[at]);
+            } else if (p.kind == 0) {
+                weight = static_cast<const float *>(p.data)[at];
+            } else {
+                weight = read(p, channel, tap);
+            }
+        }
+        if (SCALED) {
+            float largest = fabsf(weight);
+#pragma unroll
+            for (int distance = 16; distance; distance >>= 1) {
+                largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
+            }
+            scale = power_of_two_near(largest);
+            weight *= 1.0f / scale; // exact
+        }
+#pragma unroll
+        for (int h = 0; h < UNITS; h++) {
+            float pair[2];
+            // Lanes behind the last tap have zeros, the last ones also for places before the first tap.
+#pragma unroll
+            for (int i = 0; i < 2; i++) pair[i] = __shfl_sync(0xFFFFFFFFu, weight, (8 * h + 2 * t + i - g - shift) & 31);
+            matrix[0][h] = Element<T>::pack(pair);
+            if (SPLIT) {
+#pragma unroll
+                for (int i = 0; i < 2; i++) pair[i] -= Element<T>::unpack(matrix[0][h], i);
+                matrix[TERMS - 1][h] = Element<T>::pack(pair);
+            }
+        }
+    }
+
+    // Outputs 2 t and 2 t + 1 of units g and g + 8, of 16 from `units` on: the sums of their products, and a bias.
+    __device__ void products(float (&sums)[4], const uint4 *units, float bias) const
+    {
+        const int lane = threadIdx.x;
+        // Matrices of units g and g + 8, then those of their neighbours.
+        uint32_t samples[4], last[2];
+        load_matrices(samples, units + (lane & 15) + (lane >> 4));
+        if (UNITS == 3) load_two_matrices(last, units + (lane & 15) + 2);
+#pragma unroll
+        for (int i = 0; i < 4; i++) sums[i] = SCALED ? 0.0f : bias;
+#pragma unroll
+        for (int term = 0; term < TERMS; term++) {
+            multiply_add<T>(sums, samples, matrix[term][0], matrix[term][1]);
+            if (UNITS == 3) multiply_add_unit<T>(sums, last, matrix[term][UNITS - 1]);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (SCALED) sums[i] = fmaf(sums[i], scale, bias);
+        }
+    }
+};
+
+// The sum z of one output, whose first sample is at place `start` of `x`, without the tensor cores.
+template <class T> __device__ float correlate_at(const Correlation &c, int channel, float bias, const T *x, int start)
+{
+    float sum = bias;
+    for (int j = 0; j < c.taps; j++) {
+        const int at = start + j;
+        const uint32_t bits = at >= 0 && at < c.input_length ? Element<T>::bits(x + at) : 0;
+        sum = fmaf(read(c.weight, channel, j), Element<T>::unpack(bits, 0), sum);
+    }
+    return sum;
+}
+
+// Threads: 32 lanes, y over the warps. Blocks: x along the row, y over channels, z over the batch.
+template <class T, int UNITS, bool SPLIT> __device__ void correlate_units(const Correlation &c)
+{
+    typedef UnitTaps<T, UNITS, SPLIT> Taps;
+    constexpr int ROUNDS = UNIT_ROUNDS<UNITS>, OUTPUTS = 128 * ROUNDS, LOADED = 16 * ROUNDS + UNITS - 1 + LINE_UNITS - 1;
+    __shared__ uint4 shared[UNIT_WARPS][LOADED];
+    uint4 *const loaded = shared[threadIdx.y];
+    const int channel = blockIdx.y, lane = threadIdx.x;
+    const long long batch = blockIdx.z;
+    const T *const x = static_cast<const T *>(c.x.data) + batch * c.x.batch_stride + channel * c.x.line_stride;
+    const int first = (blockIdx.x * blockDim.y + threadIdx.y) * OUTPUTS;
+    if (first >= c.output_length) return;
+    const int shift = -c.left & 7, start = first - c.left - shift; // of the first unit that is needed
+    // Units from the beginning of the line to that one.
+    const int ahead = (static_cast<int>(reinterpret_cast<uintptr_t>(x) / 16) + start / 8) & (LINE_UNITS - 1);
+    copy_vectors<T, LOADED>(loaded, x, start - 8 * ahead, c.input_length);
+    end_group_of_copies();
+    const Taps taps(c.weight, channel, c.taps, false, shift);
+    const float bias = read_bias(c.bias, channel);
+    T *const y = static_cast<T *>(c.y) + (batch * c.channels + channel) * c.output_length;
+    uint32_t *const to = kept(reinterpret_cast<uint32_t *>(y + first) + lane);
+    const int words = (c.output_length - first) / 2 - lane; // of y from there on
+    wait_for_copies<0>();
+    __syncwarp();
+
+    const auto rounds = [&](auto activation) {
+        uint32_t finite = 0; // NaN where an output is not finite
+#pragma unroll
+        for (int round = 0; round < ROUNDS; round++) {
+            float sums[4];
+            taps.products(sums, loaded + ahead + 16 * round, bias);
+#pragma unroll
+            for (int i = 0; i < 4; i++) sums[i] = activation(sums[i]);
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const uint32_t pair = Element<T>::pack(sums + 2 * half);
+                const int word = 64 * round + 32 * half;
+                note_not_finite<T>(finite, pair);
+                if (word < words) __stcs(to + word, pair);
+            }
+        }
+        return finite;
+    };
+    // Without a branch in each round, so that rounds overlap.
+    const uint32_t finite = c.silu ? rounds([](float z) { return silu<T>(z); }) : rounds([](float z) { return z; });
+    if (__any_sync(0xFFFFFFFFu, finite & 0x7FFF7FFFu)) {
+#pragma unroll 1
+        for (int word = 0; word < min(words, 64 * ROUNDS); word += 32) {
+            const int at = first + 2 * (lane + word) - c.left;
+            float pair[2] = {correlate_at(c, channel, bias, x, at), correlate_at(c, channel, bias, x, at + 1)};
+            if (c.silu) pair[0] = silu<T>(pair[0]), pair[1] = silu<T>(pair[1]);
+            __stcs(to + word, Element<T>::pack(pair));
+        }
+    }
+}

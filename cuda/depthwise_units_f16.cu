@@ -1,0 +1,3 @@
+#include "depthwise_kernels.cuh"
+
+DEPTHWISE_UNITS(__half, f16)

@@ -1,0 +1,151 @@
+//! How rows of channels-first tensors of 16-bit elements are cut into tiles of units of 8 samples, for the tensor cores.
+
+use super::gradients::pieces_of_tiles;
+use super::{ElementType, Family, Launch, MOST_BLOCKS, SHORT_TAPS};
+use crate::depthwise::{Activation, Conv1dLayout, Correlation};
+
+/// Samples of a unit: those of 16 bytes.
+const UNIT: usize = 8;
+
+/// Taps from which on units are faster than rows that know their padding.
+const FEWEST_TAPS: usize = 6;
+
+/// Outputs of a warp by the number of units that those of one take, and warps of a block at most.
+const OUTPUTS_OF_TWO: usize = 512;
+const OUTPUTS_OF_THREE: usize = 1024;
+const WARPS: usize = 2;
+
+/// Neighbouring units that the outputs of one take their samples from, where there is a kernel for so many. `whole`: whether
+/// rows begin at multiples of 16 bytes and hold whole vectors.
+pub(super) fn units_of_taps(c: &Correlation, element: ElementType, whole: bool) -> Option<usize> {
+    let worthwhile = whole
+        && element != ElementType::F32
+        && c.output_length >= OUTPUTS_OF_TWO
+        && c.channels <= MOST_BLOCKS
+        && (FEWEST_TAPS..=SHORT_TAPS).contains(&c.taps);
+    // Samples from the first unit's first one to those of the last output.
+    let shift = (-c.left).rem_euclid(UNIT as isize) as usize;
+    let units = (shift + UNIT - 1 + c.taps).div_ceil(UNIT);
+    (worthwhile && units <= 3).then_some(units.max(2))
+}
+
+/// The kernel for so many units. `same_type`: whether the weight has the dtype of the input.
+pub(super) fn correlation(
+    c: &Correlation,
+    element: ElementType,
+    units: usize,
+    same_type: bool,
+) -> Launch {
+    let outputs = match units {
+        2 => OUTPUTS_OF_TWO,
+        _ => OUTPUTS_OF_THREE,
+    };
+    let tiles = c.output_length.div_ceil(outputs);
+    let warps = tiles.min(WARPS);
+    let batches = c.batch.min(MOST_BLOCKS);
+    let split = if same_type { "" } else { "_split" };
+    Launch {
+        batches,
+        ..Launch::new(
+            Family::Units,
+            format!("depthwise_units_{units}{split}_{}", element.name()),
+            (tiles.div_ceil(warps), c.channels, batches),
+            (32, warps),
+        )
+    }
+}
+
+/// Units of a tile of a warp of the gradients.
+const TILE_UNITS: usize = 64;
+
+/// Whether there is a kernel of all gradients in one pass: the samples of a unit meet three units of `dy`, none of them
+/// more than one before. `aligned`: whether each line of both inputs begins at a multiple of 16 bytes.
+pub(super) fn takes_gradients(
+    c: &Correlation,
+    activation: Activation,
+    element: ElementType,
+    aligned: bool,
+) -> bool {
+    let start = c.left - (c.taps as isize - 1);
+    let shift = start.rem_euclid(UNIT as isize) as usize;
+    c.layout == Conv1dLayout::Bhl
+        && activation == Activation::None
+        && element != ElementType::F32
+        && aligned
+        && c.input_length == c.output_length
+        && c.input_length.is_multiple_of(UNIT)
+        && c.input_length >= OUTPUTS_OF_TWO
+        && (1..=SHORT_TAPS).contains(&c.taps)
+        && (-(UNIT as isize)..=0).contains(&start)
+        && shift + UNIT - 1 + c.taps <= 3 * UNIT
+}
+
+/// That kernel. `same_type`: whether the weight has the dtype of the input.
+pub(super) fn gradients(c: &Correlation, element: ElementType, same_type: bool) -> Launch {
+    let units = c.input_length / UNIT;
+    let tiles = c.batch.saturating_mul(units.div_ceil(TILE_UNITS));
+    let pieces = pieces_of_tiles(c.channels, tiles);
+    let split = if same_type { "" } else { "_split" };
+    Launch {
+        vectors_a_row: units as i32,
+        pieces,
+        ..Launch::new(
+            Family::UnitGradients,
+            format!("depthwise_unit_gradients{split}_{}", element.name()),
+            (c.channels, pieces, 1),
+            (32, WARPS),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::geometry;
+    use super::*;
+    use crate::depthwise::Conv1dLayout::Bhl;
+    use ElementType::{Bf16, F32};
+
+    /// For all taps and paddings that there is a kernel for, units hold what their outputs take.
+    #[test]
+    fn units_hold_the_samples_of_their_outputs() {
+        let mut kernels = 0;
+        for taps in 1..=17 {
+            for left in -20..20 {
+                let c = Correlation {
+                    left,
+                    ..geometry(Bhl, (2, 3, 1024), taps)
+                };
+                let Some(units) = units_of_taps(&c, Bf16, true) else {
+                    continue;
+                };
+                kernels += 1;
+                let first_unit = (-left).div_euclid(8);
+                let places = 8 * first_unit..8 * (first_unit + units as isize);
+                for output in 0..8 {
+                    assert!(places.contains(&(output - left)));
+                    assert!(places.contains(&(output - left + taps as isize - 1)));
+                }
+                assert_eq!(units_of_taps(&c, F32, true), None);
+                assert_eq!(units_of_taps(&c, Bf16, false), None);
+            }
+        }
+        assert!(kernels > 300);
+    }
+
+    #[test]
+    fn tiles_cover_the_outputs() {
+        for length in [512, 520, 1024, 1032, 8192, 1_000_000] {
+            for taps in [6, 16] {
+                let c = geometry(Bhl, (3, 5, length), taps);
+                let units = units_of_taps(&c, Bf16, true).unwrap();
+                assert_eq!(units, if taps == 6 { 2 } else { 3 });
+                let launch = correlation(&c, Bf16, units, taps == 6);
+                let outputs = [512, 1024][units - 2] * (launch.grid.0 * launch.block.1) as usize;
+                assert!(outputs >= length && outputs < length + 2 * 1024);
+                assert_eq!((launch.grid.1, launch.grid.2), (5, 3));
+            }
+        }
+        let short = geometry(Bhl, (3, 5, 504), 7);
+        assert_eq!(units_of_taps(&short, Bf16, true), None);
+    }
+}
