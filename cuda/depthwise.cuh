@@ -385,3 +385,21 @@ template <int COUNT> __device__ inline void wait_for_copies()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory");
 }
+
+// Every so many-th tile of VECTORS vectors of the rows of a channel, in the order of memory.
+template <int VECTORS> struct RowTiles {
+    int tile, batch;
+    int tiles, tile_step, batch_step;
+
+    __device__ RowTiles(int vectors, int part, int parts) : tiles((vectors + VECTORS - 1) / VECTORS)
+    {
+        tile = part % tiles, batch = part / tiles;
+        tile_step = parts % tiles, batch_step = parts / tiles;
+    }
+
+    __device__ void advance()
+    {
+        tile += tile_step, batch += batch_step;
+        if (tile >= tiles) tile -= tiles, batch++;
+    }
+};

@@ -174,24 +174,6 @@ template <class T, int K, bool SILU> __device__ void row_gradients(const Gradien
 constexpr int TILE_WARPS = 2;  // of a block
 constexpr int ROW_STAGES = 4;  // tiles of a warp in shared memory
 
-// Every so many-th tile of VECTORS vectors of the rows of a channel, in the order of memory.
-template <int VECTORS> struct RowTiles {
-    int tile, batch;
-    int tiles, tile_step, batch_step;
-
-    __device__ RowTiles(int vectors, int part, int parts) : tiles((vectors + VECTORS - 1) / VECTORS)
-    {
-        tile = part % tiles, batch = part / tiles;
-        tile_step = parts % tiles, batch_step = parts / tiles;
-    }
-
-    __device__ void advance()
-    {
-        tile += tile_step, batch += batch_step;
-        if (tile >= tiles) tile -= tiles, batch++;
-    }
-};
-
 // Threads: x over the lanes, y over TILE_WARPS. Blocks: x over channels, y over pieces. For rows that begin at multiples of
 // 16 bytes and hold whole vectors.
 template <class T, int K, bool SILU, int SHIFT> __device__ void aligned_row_gradients(const Gradient &g)

@@ -23,6 +23,12 @@ constexpr int LINE_UNITS = 8; // 128 bytes
 // Rounds of a warp, of 16 units each. Taps of three units take longer to set up.
 template <int UNITS> constexpr int UNIT_ROUNDS = UNITS == 2 ? 4 : 8;
 
+// From the beginning of the line of 128 bytes to a place of a row, in units.
+template <class T> __device__ inline int units_in_line(const T *row, int place)
+{
+    return (static_cast<int>(reinterpret_cast<uintptr_t>(row) / 16) + place / 8) & (LINE_UNITS - 1);
+}
+
 __device__ inline void load_two_matrices(uint32_t (&a)[2], const uint4 *row)
 {
     const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
@@ -146,8 +152,7 @@ template <class T, int UNITS, bool SPLIT> __device__ void correlate_units(const 
     const int first = (blockIdx.x * blockDim.y + threadIdx.y) * OUTPUTS;
     if (first >= c.output_length) return;
     const int shift = -c.left & 7, start = first - c.left - shift; // of the first unit that is needed
-    // Units from the beginning of the line to that one.
-    const int ahead = (static_cast<int>(reinterpret_cast<uintptr_t>(x) / 16) + start / 8) & (LINE_UNITS - 1);
+    const int ahead = units_in_line(x, start);
     copy_vectors<T, LOADED>(loaded, x, start - 8 * ahead, c.input_length);
     end_group_of_copies();
     const Taps taps(c.weight, channel, c.taps, false, shift);

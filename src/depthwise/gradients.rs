@@ -97,50 +97,26 @@ fn in_two_passes(
     dy: &Tensor,
     wanted: Wanted,
 ) -> Result<Gradients> {
-    let (dx, sums) = match activation {
-        Activation::None => linear(forward, x, weight, dy, wanted)?,
-        Activation::Silu => {
-            // Both in the dtype of the sums: dz is rounded nowhere.
-            let dtype = match x.dtype() {
-                DType::F64 => DType::F64,
-                _ => DType::F32,
-            };
-            let wide = x.to_dtype(dtype)?;
-            let z = match bias {
-                None => wide.apply_op2_no_bwd(weight, &Depthwise(*forward, Activation::None)),
-                Some(bias) => wide.apply_op3_no_bwd(
-                    weight,
-                    bias,
-                    &DepthwiseWithBias(*forward, Activation::None),
-                ),
-            }?;
-            let dz = (dy.to_dtype(dtype)? * silu_slope(&z)?)?;
-            let (dx, sums) = linear(forward, &wide, weight, &dz, wanted)?;
-            (dx.map(|dx| dx.to_dtype(x.dtype())).transpose()?, sums)
+    if activation == Activation::None {
+        return linear(forward, x, weight, bias, dy, wanted);
+    }
+    // Both in the dtype of the sums: dz is rounded nowhere.
+    let dtype = match x.dtype() {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    };
+    let wide = x.to_dtype(dtype)?;
+    let z = match bias {
+        None => wide.apply_op2_no_bwd(weight, &Depthwise(*forward, Activation::None)),
+        Some(bias) => {
+            wide.apply_op3_no_bwd(weight, bias, &DepthwiseWithBias(*forward, Activation::None))
         }
-    };
-
-    // One or more columns of the sums, as the gradient of `of`.
-    let columns = |of: &Tensor, start: usize, count: usize, wanted: bool| {
-        let Some(sums) = sums.as_ref().filter(|_| wanted) else {
-            return Ok(None);
-        };
-        let columns = sums.narrow(D::Minus1, start, count)?;
-        let columns = columns.to_dtype(of.dtype())?.contiguous()?;
-        columns.reshape(of.shape()).map(Some)
-    };
-    Ok(Gradients {
-        x: dx,
-        weight: columns(weight, 0, forward.taps, wanted.weight)?,
-        bias: match bias {
-            Some(bias) => columns(bias, forward.taps, 1, wanted.bias)?,
-            None => None,
-        },
-    })
+    }?;
+    let dz = (dy.to_dtype(dtype)? * silu_slope(&z)?)?;
+    let all = linear(forward, &wide, weight, bias, &dz, wanted)?;
+    let dx = all.x.map(|dx| dx.to_dtype(x.dtype())).transpose()?;
+    Ok(Gradients { x: dx, ..all })
 }
-
-/// The gradient of the input, and the sums of [`ParameterGradients`].
-type InputAndSums = (Option<Tensor>, Option<Tensor>);
 
 /// The derivative of `z · sigmoid(z)`: `s · (1 + z · (1 − s))` with `s = sigmoid(z)`.
 fn silu_slope(z: &Tensor) -> Result<Tensor> {
@@ -154,26 +130,54 @@ fn linear(
     forward: &Correlation,
     x: &Tensor,
     weight: &Tensor,
+    bias: Option<&Tensor>,
     dz: &Tensor,
     wanted: Wanted,
-) -> Result<InputAndSums> {
+) -> Result<Gradients> {
     let dx = match wanted.x {
         true => Some(dz.apply_op2_no_bwd(weight, &InputGradient(*forward))?),
         false => None,
     };
-    // The GPU's kernel of these sums is for channels-first tensors.
-    let transpose = x.device().is_cuda() && forward.layout == Conv1dLayout::Blh;
-    let sums = match (wanted.weight || wanted.bias, transpose) {
-        (true, false) => Some(x.apply_op2_no_bwd(dz, &ParameterGradients(*forward))?),
-        (true, true) => {
-            let (x, dz) = (transposed(x)?, transposed(dz)?);
-            let layout = Conv1dLayout::Bhl;
-            let operation = ParameterGradients(Correlation { layout, ..*forward });
-            Some(x.apply_op2_no_bwd(&dz, &operation)?)
-        }
-        (false, _) => None,
+    if !(wanted.weight || wanted.bias) {
+        let (weight, bias) = (None, None);
+        return Ok(Gradients {
+            x: dx,
+            weight,
+            bias,
+        });
+    }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        use crate::cuda::depthwise::parameter_gradients;
+        // The kernels of these sums are for channels-first tensors.
+        let parameters = match forward.layout {
+            Conv1dLayout::Bhl => parameter_gradients(forward, x, weight, bias, dz, wanted)?,
+            Conv1dLayout::Blh => {
+                let (x, dz) = (transposed(x)?, transposed(dz)?);
+                let layout = Conv1dLayout::Bhl;
+                let rows = Correlation { layout, ..*forward };
+                parameter_gradients(&rows, &x, weight, bias, &dz, wanted)?
+            }
+        };
+        return Ok(Gradients {
+            x: dx,
+            ..parameters
+        });
+    }
+    let sums = x.apply_op2_no_bwd(dz, &ParameterGradients(*forward))?;
+    // One or more columns of the sums, as the gradient of `of`.
+    let columns = |of: &Tensor, start: usize, count: usize| {
+        let columns = sums.narrow(D::Minus1, start, count)?;
+        let columns = columns.to_dtype(of.dtype())?.contiguous()?;
+        columns.reshape(of.shape())
     };
-    Ok((dx, sums))
+    let of_weight = || columns(weight, 0, forward.taps);
+    let of_bias = |bias| columns(bias, forward.taps, 1);
+    Ok(Gradients {
+        x: dx,
+        weight: wanted.weight.then(of_weight).transpose()?,
+        bias: bias.filter(|_| wanted.bias).map(of_bias).transpose()?,
+    })
 }
 
 /// All at once, with or without the activation, where a GPU kernel does that: without the feature nowhere.
@@ -235,19 +239,6 @@ impl CustomOp2 for ParameterGradients {
         dy_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let sums = cpu::parameter_gradients(&self.0, (x, x_layout), (dy, dy_layout))?;
-        Ok((sums, (self.0.channels, self.0.taps + 1).into()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        dy: &CudaStorage,
-        dy_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (x, dy) = ((x, x_layout), (dy, dy_layout));
-        let sums = crate::cuda::depthwise::parameter_gradients(&self.0, x, dy)?;
         Ok((sums, (self.0.channels, self.0.taps + 1).into()))
     }
 }

@@ -6,7 +6,7 @@ use candle_flashfftconv::Conv1dLayout::{self, Bhl, Blh};
 use candle_flashfftconv::FlashDepthwiseConv1d;
 
 /// Zeros before the row, and the number of outputs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Padding {
     Symmetric(usize),
     Causal,

@@ -61,21 +61,20 @@ fn finite_differences() {
 }
 
 fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
-    const LENGTH: usize = 60;
-    for (channels, taps) in [(4, 3), (16, 21)] {
+    for (channels, taps, length) in [(4, 3, 60), (16, 21, 60), (3, 7, 1024)] {
         let left = taps / 2;
-        let case = Case::new([3, channels, LENGTH], taps, Symmetric(left));
+        let case = Case::new([3, channels, length], taps, Symmetric(left));
         let weight = random_tensor(1, &[channels, taps], DType::F32, device)?;
         for layout in [Bhl, Blh] {
             for dtype in dtypes(device) {
                 for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-                    let clean = random(2, 3 * channels * LENGTH);
+                    let clean = random(2, 3 * channels * length);
                     let mut poisoned = clean.clone();
                     // Sample 20 of channel 2 of batch item 1.
                     let row = channels + 2;
                     let at = match layout {
-                        Bhl => row * LENGTH + 20,
-                        Blh => (LENGTH + 20) * channels + 2,
+                        Bhl => row * length + 20,
+                        Blh => (length + 20) * channels + 2,
                     };
                     poisoned[at] = poison;
                     let forward = |values: &[f64]| -> Result<Vec<f64>> {
@@ -86,7 +85,7 @@ fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
                     };
                     let (got, want) = (forward(&poisoned)?, forward(&clean)?);
                     let what = |t| format!("{layout:?} {dtype:?} {taps} taps, output {t}");
-                    let reached = row * LENGTH + 20 + left + 1 - taps..=row * LENGTH + 20 + left;
+                    let reached = row * length + 20 + left + 1 - taps..=row * length + 20 + left;
                     for i in reached.clone() {
                         assert!(!got[i].is_finite(), "{}", what(i));
                     }

@@ -175,14 +175,18 @@ fn many_tiles(device: &Device) -> Result<()> {
 }
 twin!(many_tiles, super::many_tiles);
 
-/// Rows of whole vectors, long enough for a block each: paddings that kernels know.
+/// Rows of whole vectors, long enough for a block each: paddings that kernels know, units of 8 samples.
 fn rows_of_whole_vectors(device: &Device) -> Result<()> {
-    for taps in [3, 4, 5, 6, 7, 8] {
-        for length in [512, 1032, 2064] {
-            for padding in [Causal, Symmetric(taps / 2)] {
-                let case = Case::new([2, 3, length], taps, padding);
+    for taps in 1..=16 {
+        for length in [512, 1032] {
+            for padding in [Causal, Symmetric(taps / 2), Symmetric(taps - 1)] {
+                let case = Case::new([2, 2, length], taps, padding);
                 for dtype in dtypes(device) {
                     check(device, case, Bhl, dtype, DType::F32);
+                }
+                check(device, case, Bhl, DType::BF16, DType::BF16);
+                if padding == Causal && taps < 9 {
+                    check(device, case.with_silu(true), Bhl, DType::F16, DType::F16);
                 }
             }
         }
@@ -190,6 +194,30 @@ fn rows_of_whole_vectors(device: &Device) -> Result<()> {
     Ok(())
 }
 twin!(rows_of_whole_vectors, super::rows_of_whole_vectors);
+
+/// The same with many taps; inputs and outputs of different lengths; more tiles than a block has.
+fn units_of_many_taps(device: &Device) -> Result<()> {
+    for (length, taps, padding) in [
+        (1024, 17, Causal),
+        (1032, 33, Symmetric(16)),
+        (1024, 33, Symmetric(20)), // more outputs than inputs
+        (1024, 41, Symmetric(60)), // of padding alone
+        (1024, 65, Symmetric(28)), // fewer
+        (512, 128, Causal),
+        (1024, 129, Symmetric(60)),
+        (2064, 300, Causal),
+        (4104, 7, Causal),
+        (4104, 100, Symmetric(95)),
+    ] {
+        let case = Case::new([3, 2, length], taps, padding);
+        for dtype in [DType::F16, DType::BF16] {
+            check(device, case, Bhl, dtype, dtype);
+            check(device, case, Bhl, dtype, DType::F32);
+        }
+    }
+    Ok(())
+}
+twin!(units_of_many_taps, super::units_of_many_taps);
 
 fn one_batch_item_one_channel(device: &Device) -> Result<()> {
     for layout in [Bhl, Blh] {

@@ -1,9 +1,7 @@
 //! Launches of the gradients: all of them in one pass, or those of taps and bias.
 
 use super::arguments::{GradientArguments, Parameter, Signal};
-use super::operand::{
-    address, address_mut, lines_are_aligned, parameter, signal, Operand, TapOrder,
-};
+use super::operand::{address, address_mut, lines_are_aligned, parameter, signal, TapOrder};
 use super::recipe::{self, ElementType, Launch};
 use crate::cuda::device::{load, load_with_shared_memory};
 use crate::depthwise::{Activation, Conv1dLayout, Correlation, Gradients, Wanted};
@@ -78,13 +76,9 @@ pub(crate) fn gradients(
         None => (Parameter::NONE, None),
     };
 
-    let output = |name, of: Option<&Tensor>, wanted: bool| match of {
-        Some(of) if wanted => Output::new(name, of, device).map(Some),
-        _ => Ok(None),
-    };
-    let mut dx = output("dx", Some(x), wanted.x)?;
-    let mut weight_gradient = output("the gradient of weight", Some(weight), wanted.weight)?;
-    let mut bias_gradient = output("the gradient of bias", bias, wanted.bias)?;
+    let mut dx = output("x", Some(x), wanted.x, device)?;
+    let mut weight_gradient = output("weight", Some(weight), wanted.weight, device)?;
+    let mut bias_gradient = output("bias", bias, wanted.bias, device)?;
     let (dx_base, _dx) = address_of_output(dx.as_mut(), &stream)?;
     let (weight_sums, _weight_sums) = sums_of_output(weight_gradient.as_mut(), c.taps, &stream)?;
     let (bias_sums, _bias_sums) = sums_of_output(bias_gradient.as_mut(), 1, &stream)?;
@@ -106,42 +100,56 @@ pub(crate) fn gradients(
     }))
 }
 
-/// The sums `(H, K + 1)` of taps and bias alone, in f32, with any number of taps and any padding, of
-/// channels-first tensors whose last dimension is contiguous.
-pub(crate) fn parameter_gradients(c: &Correlation, x: Operand, dy: Operand) -> Result<CudaStorage> {
-    if c.layout != Conv1dLayout::Bhl {
-        candle_core::bail!("the gradients of many taps: expected channels-first tensors")
-    }
-    let device = x.0.device();
-    let element = ElementType::of("x", x.0.dtype())?;
-    let count = c.channels * (c.taps + 1);
+/// The gradients of taps and bias that are wanted, with any number of taps and any padding, of channels-first tensors whose
+/// last dimension is contiguous.
+pub(crate) fn parameter_gradients(
+    c: &Correlation,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Result<Gradients> {
+    let zeros = |of: &Tensor| Tensor::zeros(of.shape(), of.dtype(), of.device());
     if c.batch * c.channels * c.output_length == 0 {
-        let sums = device.alloc_zeros::<f32>(count.max(1))?;
-        return Ok(CudaStorage::wrap_cuda_slice(sums, device.clone()));
+        return Ok(Gradients {
+            x: None,
+            weight: wanted.weight.then(|| zeros(weight)).transpose()?,
+            bias: bias.filter(|_| wanted.bias).map(zeros).transpose()?,
+        });
     }
-    let stream = device.cuda_stream();
-    let (x_base, _x) = address("x", x.0, &stream)?;
-    let (dy_base, _dy) = address("dy", dy.0, &stream)?;
-    let x = signal("x", x_base, element, x.1)?;
-    let dy = signal("dy", dy_base, element, dy.1)?;
-    let launch = recipe::long_gradients(c, element)?;
-    // SAFETY: the kernels write every sum.
-    let mut sums = unsafe { ElementType::F32.allocate(device, count) }?;
-    let (base, _sums) = address_mut("sums", &mut sums, &stream)?;
-    let columns = |first: usize| Parameter {
-        data: base + (first * ElementType::F32.bytes()) as u64,
-        channel_stride: (c.taps + 1) as i64,
-        tap_stride: 1,
-        kind: ElementType::F32.kind(),
+    let (x_storage, x_layout) = x.storage_and_layout();
+    let (dy_storage, dy_layout) = dy.storage_and_layout();
+    let (Storage::Cuda(x_storage), Storage::Cuda(dy_storage), Conv1dLayout::Bhl) =
+        (&*x_storage, &*dy_storage, c.layout)
+    else {
+        candle_core::bail!("the gradients of many taps: expected channels-first CUDA tensors")
     };
+    let device = x_storage.device();
+    let stream = device.cuda_stream();
+    let element = ElementType::of("x", x.dtype())?;
+    let (x_base, _x) = address("x", x_storage, &stream)?;
+    let (dy_base, _dy) = address("dy", dy_storage, &stream)?;
+    let x_signal = signal("x", x_base, element, x_layout)?;
+    let dy_signal = signal("dy", dy_base, element, dy_layout)?;
+    let aligned = lines_are_aligned(&x_signal, element) && lines_are_aligned(&dy_signal, element);
+    let launch = recipe::long_gradients(c, element, aligned)?;
+    let mut weight_gradient = output("weight", Some(weight), wanted.weight, device)?;
+    let mut bias_gradient = output("bias", bias, wanted.bias, device)?;
+    let (weight_sums, _weight_sums) = sums_of_output(weight_gradient.as_mut(), c.taps, &stream)?;
+    let (bias_sums, _bias_sums) = sums_of_output(bias_gradient.as_mut(), 1, &stream)?;
     let arguments = GradientArguments {
-        weight_gradient: columns(0),
-        bias_gradient: columns(c.taps),
-        ..arguments(c, &launch, x, dy)
+        weight_gradient: weight_sums,
+        bias_gradient: bias_sums,
+        ..arguments(c, &launch, x_signal, dy_signal)
     };
     launch_gradients(device, element, &launch, arguments)?;
-    drop((_x, _dy, _sums));
-    Ok(sums)
+    drop((_x, _dy, _weight_sums, _bias_sums));
+    Ok(Gradients {
+        x: None,
+        weight: weight_gradient.map(Output::into_tensor),
+        bias: bias_gradient.map(Output::into_tensor),
+    })
 }
 
 /// A gradient, contiguous, in the dtype and shape of what it is of.
@@ -167,6 +175,19 @@ impl Output {
     fn into_tensor(self) -> Tensor {
         let storage = Storage::Cuda(self.storage);
         Tensor::from_storage(storage, self.shape, BackpropOp::none(), false)
+    }
+}
+
+/// The gradient of a tensor that there is, if it is wanted.
+fn output(
+    name: &'static str,
+    of: Option<&Tensor>,
+    wanted: bool,
+    device: &CudaDevice,
+) -> Result<Option<Output>> {
+    match of {
+        Some(of) if wanted => Output::new(name, of, device).map(Some),
+        _ => Ok(None),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 use crate::Error;
 
 /// Taps that a block of the kernels for any number of them takes at a time.
-const TAP_BLOCK: usize = 128;
+pub(super) const TAP_BLOCK: usize = 128;
 
 /// Samples of a row that a block of the tensor cores' kernel takes at a time.
 const TOEPLITZ_PLACES: usize = 1920;
@@ -103,10 +103,11 @@ pub(super) fn suffix(activation: Activation) -> &'static str {
     }
 }
 
-/// The kernel of the gradients of taps and bias alone, of channels-first tensors.
+/// The kernel of the gradients of taps and bias alone, of channels-first tensors. `aligned`: as of [`gradients`].
 pub(in super::super) fn long_gradients(
     c: &Correlation,
     element: ElementType,
+    aligned: bool,
 ) -> Result<Launch, Error> {
     check(c)?;
     if c.taps > MOST_BLOCKS * TAP_BLOCK {
@@ -118,6 +119,9 @@ pub(in super::super) fn long_gradients(
             ),
             got: c.taps.to_string(),
         });
+    }
+    if let Some(taps) = units::taps_of_moments(c, element, aligned) {
+        return Ok(units::moments(c, element, taps));
     }
     let (kernel, tiles, items_a_piece) = match element {
         ElementType::F32 => ("long", c.output_length.div_ceil(LONG_OUTPUTS), 4),
@@ -216,11 +220,14 @@ mod tests {
     #[test]
     fn of_many_taps_by_dtype() {
         let c = geometry(Bhl, (16, 768, 8192), 130);
-        let half = long_gradients(&c, F16).unwrap();
+        let aligned = long_gradients(&c, F16, true).unwrap();
+        assert_eq!(aligned.function, "depthwise_unit_moments_128_f16");
+        assert_eq!((aligned.grid, aligned.vectors_a_row), ((768, 1, 2), 1024));
+        let half = long_gradients(&c, F16, false).unwrap();
         assert_eq!(half.function, "depthwise_toeplitz_row_gradients_f16");
         // 8192 samples and 112 behind them are five tiles.
         assert_eq!((half.grid, half.pieces), ((768, 10, 2), 10));
-        let single = long_gradients(&c, F32).unwrap();
+        let single = long_gradients(&c, F32, true).unwrap();
         assert_eq!(single.function, "depthwise_long_row_gradients_f32");
         assert_eq!(single.grid, (768, 32, 2));
     }

@@ -57,6 +57,7 @@ pub(super) enum Family {
     Frames,
     RowGradients,
     UnitGradients,
+    UnitMoments,
     FrameGradients,
     Long,
     LongFrames,
@@ -66,7 +67,8 @@ pub(super) enum Family {
 pub(super) fn module(family: Family, element: ElementType) -> &'static str {
     use ElementType::{Bf16, F16, F32};
     use Family::{
-        FrameGradients, Frames, Long, LongFrames, RowGradients, Rows, UnitGradients, Units,
+        FrameGradients, Frames, Long, LongFrames, RowGradients, Rows, UnitGradients, UnitMoments,
+        Units,
     };
     match (family, element) {
         // No recipe of units is of f32.
@@ -78,10 +80,12 @@ pub(super) fn module(family: Family, element: ElementType) -> &'static str {
         (Frames, F32) => "depthwise_frames_f32",
         (Frames, F16) => "depthwise_frames_f16",
         (Frames, Bf16) => "depthwise_frames_bf16",
-        (RowGradients | UnitGradients, F32) => "depthwise_row_gradients_f32",
+        (RowGradients | UnitGradients | UnitMoments, F32) => "depthwise_row_gradients_f32",
         (RowGradients, F16) => "depthwise_row_gradients_f16",
         (RowGradients, Bf16) => "depthwise_row_gradients_bf16",
         (UnitGradients, F16) => "depthwise_unit_gradients_f16",
+        (UnitMoments, F16) => "depthwise_unit_moments_f16",
+        (UnitMoments, Bf16) => "depthwise_unit_moments_bf16",
         (UnitGradients, Bf16) => "depthwise_unit_gradients_bf16",
         (FrameGradients, F32) => "depthwise_frame_gradients_f32",
         (FrameGradients, F16) => "depthwise_frame_gradients_f16",

@@ -1,6 +1,7 @@
 //! How rows of channels-first tensors of 16-bit elements are cut into tiles of units of 8 samples, for the tensor cores.
 
-use super::gradients::pieces_of_tiles;
+use super::forward::TOEPLITZ_TAPS;
+use super::gradients::{pieces_of_tiles, TAP_BLOCK};
 use super::{ElementType, Family, Launch, MOST_BLOCKS, SHORT_TAPS};
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 
@@ -98,6 +99,46 @@ pub(super) fn gradients(c: &Correlation, element: ElementType, same_type: bool) 
     }
 }
 
+/// Taps of the kernel of the gradients of taps and bias alone for those of a block, where there is one: the units of `dy`
+/// in line with those of `x` are among those that they meet. `aligned`: as of [`takes_gradients`].
+pub(super) fn taps_of_moments(
+    c: &Correlation,
+    element: ElementType,
+    aligned: bool,
+) -> Option<usize> {
+    let taps = c.taps.min(TAP_BLOCK);
+    let most = TOEPLITZ_TAPS.into_iter().find(|&most| taps <= most)?;
+    // Units from the first one of `dy` that a unit of `x` meets to that in line with it, and beyond a tile.
+    let line = -(c.left - (taps as isize - 1)).div_euclid(UNIT as isize);
+    let pairs = (most + 29) / 16;
+    let beyond = (2 * pairs + UNIT).next_multiple_of(4) - UNIT;
+    let whole = c.input_length.is_multiple_of(UNIT) && c.output_length.is_multiple_of(UNIT);
+    let takes = c.layout == Conv1dLayout::Bhl
+        && element != ElementType::F32
+        && aligned
+        && whole
+        && c.input_length.max(c.output_length) >= OUTPUTS_OF_TWO
+        && (0..=beyond as isize).contains(&line);
+    takes.then_some(most)
+}
+
+/// That kernel.
+pub(super) fn moments(c: &Correlation, element: ElementType, taps: usize) -> Launch {
+    let units = c.input_length.max(c.output_length) / UNIT;
+    let tiles = c.batch.saturating_mul(units.div_ceil(TILE_UNITS));
+    let pieces = pieces_of_tiles(c.channels, tiles);
+    Launch {
+        vectors_a_row: units as i32,
+        pieces,
+        ..Launch::new(
+            Family::UnitMoments,
+            format!("depthwise_unit_moments_{taps}_{}", element.name()),
+            (c.channels, pieces, c.taps.div_ceil(TAP_BLOCK)),
+            (32, WARPS),
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::geometry;
@@ -130,6 +171,40 @@ mod tests {
             }
         }
         assert!(kernels > 300);
+    }
+
+    /// As the kernel computes its places, for all taps and paddings that it takes.
+    #[test]
+    fn moments_hold_the_places_of_all_taps() {
+        let mut kernels = 0;
+        for taps in [1, 17, 32, 33, 64, 65, 100, 127, 128, 200] {
+            for left in -10..taps as isize + 10 {
+                let c = Correlation {
+                    left,
+                    ..geometry(Bhl, (2, 3, 1024), taps)
+                };
+                let Some(most) = taps_of_moments(&c, Bf16, true) else {
+                    assert!(!(0..taps as isize).contains(&left) || taps > TAP_BLOCK);
+                    continue;
+                };
+                kernels += 1;
+                let places = 16 * ((most + 29) / 16) as isize;
+                for first_tap in (0..taps).step_by(TAP_BLOCK) {
+                    let count = (taps - first_tap).min(TAP_BLOCK) as isize;
+                    let start = left - first_tap as isize - (count - 1);
+                    let (unit, shift) = (start.div_euclid(8), start.rem_euclid(8));
+                    for sample in 0..8 {
+                        for tap in 0..count {
+                            let place = sample + count - 1 - tap + shift;
+                            assert!((0..places).contains(&place));
+                            let meets = 8 * unit + place;
+                            assert_eq!(meets, sample + left - first_tap as isize - tap);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(kernels > 500, "{kernels}");
     }
 
     #[test]

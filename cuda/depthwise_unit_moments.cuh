@@ -1,0 +1,164 @@
+// The sums for the taps of a channel from units of 8 samples, on the tensor cores: for up to 128 of them at a time.
+//
+// Unit u of x meets the units from u + n on of dy,
+//
+//     moments[p][i] = sum over u of dy[8 (u + n) + p] * x[8 u + i],     0 <= p < 16 PAIRS,
+//     dweight[j] = sum over i of moments[i + taps - 1 - j + shift][i],  8 n + shift = left - (taps - 1),  0 <= shift < 8,
+//
+// a product for each pair of units of dy whose sum is over the units: `ldmatrix` transposes 8 of them at a time to the
+// operands. A product with ones sums the units of dy. Beyond the ends of a row dy is zero, and meets samples of x there: NaN
+// and infinity in x can reach taps of their channel that do not read them.
+#pragma once
+
+#include "depthwise_units.cuh"
+
+// As `load_two_matrices`, each matrix transposed.
+__device__ inline void load_two_transposed(uint32_t (&a)[2], const uint4 *row)
+{
+    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(a[0]), "=r"(a[1]) : "r"(at) : "memory");
+}
+
+// Pairs of units of dy that the samples of a unit meet for so many taps.
+constexpr __host__ __device__ int pairs_of_taps(int taps) { return (taps + 7 + 7 + 15) / 16; }
+
+// What a warp has of the sums of a channel. Those of one tile are apart from those of all, and lose less by rounding.
+template <class T, int PAIRS> struct UnitMoments {
+    static constexpr int UNITS = 2 * PAIRS;                       // of dy, that a unit of x meets
+    static constexpr int MATRICES = (UNITS + 8 + 3) / 4 * 4;      // from so many units on, 8 in each
+    static constexpr int KEPT = MATRICES > 16 ? MATRICES - 16 : 0; // that the next 16 units have as well
+    static constexpr uint32_t ONES = Element<T>::BFLOAT ? 0x3F803F80u : 0x3C003C00u; // two
+    float moments[PAIRS][4] = {}, dy_sums[4] = {}; // at columns i = 2 t and 2 t + 1 of rows g and g + 8
+    float tile_moments[PAIRS][4], tile_dy_sums[4];
+    uint32_t matrices[MATRICES];
+
+    __device__ void begin_tile()
+    {
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            tile_dy_sums[k] = 0.0f;
+#pragma unroll
+            for (int pair = 0; pair < PAIRS; pair++) tile_moments[pair][k] = 0.0f;
+        }
+    }
+
+    // 16 units of x, and of dy with their neighbours. `line`: the first of those in line with x, to sum for the bias;
+    // `first`: whether these are the first units of the tile.
+    __device__ void add(const uint4 *dy, const uint4 *x, const uint4 *line, bool first)
+    {
+        const int lane = threadIdx.x;
+#pragma unroll
+        for (int j = 0; j < KEPT; j++) {
+            if (!first) matrices[j] = matrices[j + 16];
+        }
+#pragma unroll
+        for (int j = 0; j < MATRICES; j += 4) {
+            if ((j >= UNITS && j + 4 <= 8) || (j + 4 <= KEPT && !first)) continue; // for nobody, or there already
+            uint32_t four[4];
+            load_transposed(four, dy + j + (lane & 7) + (lane >> 3));
+#pragma unroll
+            for (int k = 0; k < 4; k++) matrices[j + k] = four[k];
+        }
+        uint32_t samples[2];
+        load_two_transposed(samples, x + (lane & 15));
+#pragma unroll
+        for (int pair = 0; pair < PAIRS; pair++) {
+            const int j = 2 * pair;
+            const uint32_t two_units[4] = {matrices[j], matrices[j + 1], matrices[j + 8], matrices[j + 9]};
+            multiply_add<T>(tile_moments[pair], two_units, samples[0], samples[1]);
+        }
+        load_two_transposed(samples, line + (lane & 15));
+        const uint32_t unit[4] = {samples[0], 0, samples[1], 0};
+        multiply_add<T>(tile_dy_sums, unit, ONES, ONES);
+    }
+
+    __device__ void end_tile()
+    {
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            dy_sums[k] += tile_dy_sums[k];
+#pragma unroll
+            for (int pair = 0; pair < PAIRS; pair++) moments[pair][k] += tile_moments[pair][k];
+        }
+    }
+
+    // Leaves what the block has of the sums for `taps` taps of a channel from `first_tap` on and, with the first of them,
+    // for the bias.
+    __device__ void leave(const Gradient &g, int channel, int first_tap, int taps, int shift) const
+    {
+        __shared__ float shared[UNIT_WARPS][8 * UNITS][9];
+        const int row = threadIdx.x >> 2, column = 2 * (threadIdx.x & 3);
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const int p = row + 8 * (k / 2), i = column + k % 2;
+#pragma unroll
+            for (int pair = 0; pair < PAIRS; pair++) shared[threadIdx.y][16 * pair + p][i] = moments[pair][k];
+            if (i == 0) shared[threadIdx.y][p][8] = dy_sums[k];
+        }
+        __syncthreads();
+        for (int j = threadIdx.y * 32 + threadIdx.x; j <= taps; j += 32 * UNIT_WARPS) {
+            float sum = 0.0f;
+            for (int warp = 0; warp < UNIT_WARPS; warp++) {
+                for (int i = 0; i < 8; i++) sum += j < taps ? shared[warp][i + taps - 1 - j + shift][i] : shared[warp][i][8];
+            }
+            if (j < taps) {
+                leave_sum(g, channel, first_tap + j, sum);
+            } else if (first_tap == 0) {
+                leave_sum(g, channel, g.taps, sum);
+            }
+        }
+    }
+};
+
+constexpr int TILE_ROUNDS = 4; // of 16 units, of a tile of a warp
+constexpr int UNIT_STAGES = 3; // tiles of a warp in shared memory
+
+// The gradients of taps and bias alone, where the units of dy in line with those of x are among those that they meet.
+// Threads: x over the lanes, y over UNIT_WARPS. Blocks: x over channels, y over pieces, z over blocks of taps. Rows begin at
+// multiples of 16 bytes and hold whole units.
+template <class T, int PAIRS> __device__ void unit_moments(const Gradient &g)
+{
+    typedef UnitMoments<T, PAIRS> Moments;
+    constexpr int TILE = 16 * TILE_ROUNDS, DY_UNITS = TILE + Moments::MATRICES - 8 + LINE_UNITS - 1;
+    __shared__ uint4 stages[UNIT_WARPS][UNIT_STAGES][DY_UNITS + TILE];
+    const int channel = blockIdx.x, lane = threadIdx.x, first_tap = blockIdx.z * TAP_BLOCK;
+    const int taps = min(TAP_BLOCK, g.taps - first_tap);
+    const int start = g.left - first_tap - (taps - 1), shift = start & 7;
+    const int line = first_tap == 0 ? (shift - start) / 8 : 0; // the unit of dy in line with that of x, for the bias
+    RowTiles<TILE> now(g.vectors_a_row, blockIdx.y * UNIT_WARPS + threadIdx.y, gridDim.y * UNIT_WARPS), ahead = now;
+    int stage = 0, next_stage = 0;
+
+    const T *const x_rows = static_cast<const T *>(g.x.data) + channel * g.x.line_stride;
+    const T *const dy_rows = static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride;
+    const auto before = [&](const T *dy) { return units_in_line(dy, start - shift); };
+    const auto start_load = [&] {
+        if (ahead.batch < g.batch) {
+            uint4 *const to = stages[threadIdx.y][next_stage];
+            const int s = ahead.tile * (8 * TILE);
+            const T *const x = x_rows + ahead.batch * g.x.batch_stride, *const dy = dy_rows + ahead.batch * g.dy.batch_stride;
+            copy_vectors<T, DY_UNITS>(to, dy, s + start - shift - 8 * before(dy), g.output_length);
+            copy_vectors<T, TILE>(to + DY_UNITS, x, s, g.input_length);
+            ahead.advance();
+            next_stage = next_stage + 1 == UNIT_STAGES ? 0 : next_stage + 1;
+        }
+        end_group_of_copies();
+    };
+#pragma unroll
+    for (int i = 0; i < UNIT_STAGES - 1; i++) start_load();
+    Moments sums;
+    for (; now.batch < g.batch; now.advance()) {
+        wait_for_copies<UNIT_STAGES - 2>();
+        __syncwarp(); // all lanes have read the stage that is loaded next
+        start_load();
+        const uint4 *const units = stages[threadIdx.y][stage];
+        const uint4 *const dy = units + before(dy_rows + now.batch * g.dy.batch_stride);
+        stage = stage + 1 == UNIT_STAGES ? 0 : stage + 1;
+        sums.begin_tile();
+#pragma unroll
+        for (int round = 0; round < TILE_ROUNDS; round++) {
+            sums.add(dy + 16 * round, units + DY_UNITS + 16 * round, dy + line + 16 * round, round == 0);
+        }
+        sums.end_tile();
+    }
+    sums.leave(g, channel, first_tap, taps, shift);
+}

@@ -1,0 +1,3 @@
+#include "depthwise_kernels.cuh"
+
+DEPTHWISE_UNIT_MOMENTS(__half, f16)
