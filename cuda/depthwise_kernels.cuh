@@ -247,18 +247,18 @@
     DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 64)                                               \
     DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 128)
 
-// CHANNELS: those of a block, of so many WARPS; BLOCKS: how many a multiprocessor has at least.
-#define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, WARPS, SUFFIX, SPLIT, BLOCKS) \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS)                            \
-        depthwise_toeplitz_frames_##TAPS##_by_##CHANNELS##_on_##WARPS##SUFFIX##_##NAME(         \
+// CHANNELS: those of a block.
+#define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SPLIT)             \
+    extern "C" __global__ void __launch_bounds__(32 * FRAME_WARPS, 1)                           \
+        depthwise_toeplitz_frames_##TAPS##_by_##CHANNELS##SUFFIX##_##NAME(                      \
             const __grid_constant__ Correlation c)                                              \
     {                                                                                           \
-        correlate_toeplitz_frames<TYPE, TAPS, SPLIT, CHANNELS, WARPS>(c);                       \
+        correlate_toeplitz_frames<TYPE, TAPS, SPLIT, CHANNELS>(c);                              \
     }
 
 #define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS, CHANNELS)                              \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, 16, , false, 1)                \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, 16, _split, true, 1)
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, , false)                       \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, _split, true)
 
 // 128 taps of two terms of two channels would not fit into the registers.
 #define DEPTHWISE_TOEPLITZ_FRAMES(TYPE, NAME)                                                   \
@@ -267,4 +267,4 @@
     DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 128, 16)                                         \
     DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32, 32)                                          \
     DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64, 32)                                          \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, 128, 16, 8, , false, 2)
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, 128, 32, , false)

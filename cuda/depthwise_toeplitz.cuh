@@ -76,6 +76,29 @@ __device__ inline void load_transposed(uint32_t (&a)[4], const uint4 *row)
                  : "memory");
 }
 
+// `sum` of two elements, each NaN from the first one on of its `words` that is not finite.
+template <class T> __device__ inline void note_not_finite(uint32_t &sum, uint32_t words)
+{
+    if constexpr (Element<T>::BFLOAT) {
+        asm("fma.rn.bf16x2 %0, %1, %2, %0;" : "+r"(sum) : "r"(words), "r"(0u));
+    } else {
+        asm("fma.rn.f16x2 %0, %1, %2, %0;" : "+r"(sum) : "r"(words), "r"(0u));
+    }
+}
+
+// The sum z of one output, whose first sample is at place `start` of `x`, without the tensor cores.
+template <class T>
+__device__ float correlate_at(const Correlation &c, int channel, float bias, const T *x, int start, long long stride)
+{
+    float sum = bias;
+    for (int j = 0; j < c.taps; j++) {
+        const int at = start + j;
+        const uint32_t bits = at >= 0 && at < c.input_length ? Element<T>::bits(x + at * stride) : 0;
+        sum = fmaf(read(c.weight, channel, j), Element<T>::unpack(bits, 0), sum);
+    }
+    return sum;
+}
+
 constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time
 constexpr int TOEPLITZ_WARPS = 4;     // of a block
 
@@ -85,6 +108,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
     static constexpr int STEPS = (TAPS + 32 + SHIFTS + 15) / 16; // of 16 samples, that 32 outputs read
     static constexpr int LAST = (TAPS + 6 + SHIFTS) / 8;         // tiles d from -1 to LAST are not all zero
     static constexpr int TERMS = SPLIT ? 2 : 1;
+    static constexpr bool SCALED = SPLIT && !Element<T>::BFLOAT; // bf16 has the range of f32
     static constexpr int UNITS = (TOEPLITZ_OUTPUTS - 32) / 8 + 2 * STEPS; // of 8 samples, that all outputs read
     // Unit i at i + i / 4: units 4 apart, as `ldmatrix` reads them, lie in different banks.
     static constexpr int PITCH = UNITS + UNITS / 4;
@@ -110,7 +134,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
             largest = fmaxf(largest, fabsf(weight));
             if (at < STAGED) taps[at] = weight;
         }
-        if (SPLIT) {
+        if (SCALED) {
 #pragma unroll
             for (int distance = 16; distance; distance >>= 1) {
                 largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
@@ -135,12 +159,12 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
         __syncwarp(); // the taps have been read
     }
 
-    // 512 outputs, [nt]: columns 8 nt + 2 t and one more of rows g and g + 8: output 32 row + column.
+    // 512 sums, over the scale, [nt]: columns 8 nt + 2 t and one more of rows g and g + 8: output 32 row + column.
     __device__ void products(float (&sums)[4][4], const uint4 *units) const
     {
         const int lane = threadIdx.x;
 #pragma unroll
-        for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = 0.0f;
+        for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = SCALED ? 0.0f : bias;
 #pragma unroll
         for (int kt = 0; kt < STEPS; kt++) {
             uint32_t samples[4];
@@ -159,43 +183,37 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
         __syncwarp(); // the samples have been read
     }
 
-    // From sums of products to outputs. Output 0 takes its first sample from place `start` of `x`, whose samples are
-    // `stride` apart.
-    __device__ void finish(float (&sums)[4][4], const T *x, int start, long long stride) const
+    // From those to outputs, two in a word, [nt][half]: of rows g and g + 8. Output 0 takes its first sample from place
+    // `start` of `x`, whose samples are `stride` apart.
+    __device__ void finish(float (&sums)[4][4], const T *x, int start, long long stride, uint32_t (&words)[4][2]) const
     {
-        const int g = threadIdx.x >> 2, t = threadIdx.x & 3;
-        float finite = 0.0f; // NaN where a sum is not finite
+        if (SCALED) {
 #pragma unroll
-        for (int i = 0; i < 16; i++) {
-            sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
-            finite = fmaf(sums[i / 4][i % 4], 0.0f, finite);
-        }
-        if (__any_sync(0xFFFFFFFFu, finite != 0.0f)) {
-#pragma unroll 1
-            for (int i = 0; i < 16; i++) {
-                const int first = start + 32 * (g + 8 * (i % 4 / 2)) + 8 * (i / 4) + 2 * t + i % 2;
-                float sum = bias;
-                for (int j = 0; j < c.taps; j++) {
-                    const int at = first + j;
-                    const uint32_t bits = at >= 0 && at < c.input_length ? Element<T>::bits(x + at * stride) : 0;
-                    sum = fmaf(read(c.weight, channel, j), Element<T>::unpack(bits, 0), sum);
-                }
-#pragma unroll
-                for (int k = 0; k < 16; k++) sums[k / 4][k % 4] = k == i ? sum : sums[k / 4][k % 4];
-            }
+            for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
         }
         if (c.silu) {
 #pragma unroll
             for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = silu<T>(sums[i / 4][i % 4]);
         }
-    }
-
-    // The 8 neighbouring outputs from 32 (g + 8 half) + 8 t on.
-    static __device__ void neighbours(const float (&sums)[4][4], int half, uint32_t (&words)[4])
-    {
+        uint32_t finite = 0; // NaN where an output is not finite
 #pragma unroll
-        for (int nt = 0; nt < 4; nt++) words[nt] = Element<T>::pack(&sums[nt][2 * half]);
-        transpose_quad(words);
+        for (int i = 0; i < 8; i++) {
+            words[i / 2][i % 2] = Element<T>::pack(&sums[i / 2][2 * (i % 2)]);
+            note_not_finite<T>(finite, words[i / 2][i % 2]);
+        }
+        if (__any_sync(0xFFFFFFFFu, finite & 0x7FFF7FFFu)) {
+            const int g = threadIdx.x >> 2, t = threadIdx.x & 3;
+#pragma unroll 1
+            for (int i = 0; i < 8; i++) {
+                const int first = start + 32 * (g + 8 * (i % 2)) + 8 * (i / 2) + 2 * t;
+                float pair[2] = {correlate_at(c, channel, bias, x, first, stride),
+                                 correlate_at(c, channel, bias, x, first + 1, stride)};
+                if (c.silu) pair[0] = silu<T>(pair[0]), pair[1] = silu<T>(pair[1]);
+                const uint32_t word = Element<T>::pack(pair);
+#pragma unroll
+                for (int k = 0; k < 8; k++) words[k / 2][k % 2] = k == i ? word : words[k / 2][k % 2];
+            }
+        }
     }
 };
 
@@ -276,13 +294,14 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
         }
 
         float sums[4][4];
+        uint32_t words[4][2];
         taps.products(sums, units);
-        taps.finish(sums, x, first - c.left, 1);
+        taps.finish(sums, x, first - c.left, 1, words);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            uint32_t words[4];
-            Taps::neighbours(sums, i, words);
-            store_vector(y, first + 32 * (g + 8 * i) + 8 * t, c.output_length, !ALIGNED, words);
+            uint32_t unit[4] = {words[0][i], words[1][i], words[2][i], words[3][i]};
+            transpose_quad(unit); // of neighbouring outputs
+            store_vector(y, first + 32 * (g + 8 * i) + 8 * t, c.output_length, !ALIGNED, unit);
         }
     }
 }

@@ -6,11 +6,13 @@
 // `ldmatrix` turns 8 frames by 8 channels into rows of each channel, one tile ahead, which the products read as those of
 // channels-first tensors; outputs go back the same way, so that neighbouring lanes write what the block has of a frame.
 //
-// Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor: of one block
-// or, where the registers hold the taps of two channels a warp, but 32 channels would fill the shared memory, of two.
+// Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor, and with 16
+// channels a block by the L2, which has a request for each 32 bytes.
 #pragma once
 
 #include "depthwise_toeplitz.cuh"
+
+constexpr int FRAME_WARPS = 16; // of a block
 
 // CHANNELS: of a block, 16 or 32.
 template <class T, int TAPS, bool SPLIT, int CHANNELS> struct FramesInShared {
@@ -49,9 +51,9 @@ template <class Taps, int STRIDE> struct OwnTaps<Taps, 0, STRIDE> {
     template <class F> __device__ void each(const F &, int = 0) const {}
 };
 
-// Threads: 32 lanes, y over the WARPS, which have one or two channels each. Blocks: x over groups of channels, y over parts
-// of their work. Frames begin at multiples of 16 bytes.
-template <class T, int TAPS, bool SPLIT, int CHANNELS, int WARPS> __device__ void correlate_toeplitz_frames(const Correlation &c)
+// Threads: 32 lanes, y over the warps. Blocks: x over groups of channels, y over parts of their work. Frames begin at
+// multiples of 16 bytes.
+template <class T, int TAPS, bool SPLIT, int CHANNELS> __device__ void correlate_toeplitz_frames(const Correlation &c)
 {
     typedef FramesInShared<T, TAPS, SPLIT, CHANNELS> Shared;
     typedef typename Shared::Taps Taps;
@@ -74,12 +76,12 @@ template <class T, int TAPS, bool SPLIT, int CHANNELS, int WARPS> __device__ voi
     if (left_over == 0) return;
 
     // Those behind the last channel are its taps, and zeros, for nobody.
-    const OwnTaps<Taps, CHANNELS / WARPS, WARPS> taps(c, first_channel + warp, shared.rows[0][warp]);
+    const OwnTaps<Taps, CHANNELS / FRAME_WARPS, FRAME_WARPS> taps(c, first_channel + warp, shared.rows[0][warp]);
 
     const auto load = [&] {
         const T *const x = static_cast<const T *>(c.x.data) + loaded_batch * c.x.batch_stride + first_channel;
         uint4 *const to = shared.frames[loaded_buffer];
-        for (int i = lane + 32 * warp; i < Shared::FRAMES * OCTETS; i += 32 * WARPS) {
+        for (int i = lane + 32 * warp; i < Shared::FRAMES * OCTETS; i += 32 * FRAME_WARPS) {
             const int frame = i / OCTETS, octet = i % OCTETS;
             const int at = loaded_tile * TOEPLITZ_OUTPUTS - c.left + frame;
             const bool outside = at < 0 || at >= c.input_length || 8 * octet >= channels;
@@ -90,7 +92,7 @@ template <class T, int TAPS, bool SPLIT, int CHANNELS, int WARPS> __device__ voi
         loaded_buffer ^= 1;
     };
     const auto turn_to_rows = [&](int buffer) {
-        for (int first = warp * STEP; first < Taps::UNITS; first += WARPS * STEP) {
+        for (int first = warp * STEP; first < Taps::UNITS; first += FRAME_WARPS * STEP) {
             uint32_t words[4]; // [unit][octet]: channel g, frames 2 t and 2 t + 1
             const int frame = 8 * (first + matrix / OCTETS) + (lane & 7);
             load_transposed(words, shared.frames[buffer] + Shared::place(frame, matrix % OCTETS));
@@ -116,26 +118,28 @@ template <class T, int TAPS, bool SPLIT, int CHANNELS, int WARPS> __device__ voi
         if (left_over > 1) turn_to_rows(buffer ^ 1);
 
         taps.each([&](const Taps &taps, int index) {
-            uint4 *const own = shared.rows[buffer][warp + index * WARPS];
+            uint4 *const own = shared.rows[buffer][warp + index * FRAME_WARPS];
             float sums[4][4];
+            uint32_t words[4][2];
             taps.products(sums, own);
             const T *const x = static_cast<const T *>(c.x.data) + batch * c.x.batch_stride + taps.channel;
-            taps.finish(sums, x, first - c.left, c.x.line_stride);
+            taps.finish(sums, x, first - c.left, c.x.line_stride, words);
+            // Unit i at i + i / 4, as for the samples: then the lanes' words lie in different banks.
 #pragma unroll
-            for (int i = 0; i < 2; i++) {
-                uint32_t words[4];
-                Taps::neighbours(sums, i, words);
-                own[4 * (g + 8 * i) + t] = make_uint4(words[0], words[1], words[2], words[3]);
+            for (int i = 0; i < 8; i++) {
+                const int row = g + 8 * (i % 2);
+                reinterpret_cast<uint32_t *>(own + 5 * row + i / 2)[t] = words[i / 2][i % 2];
             }
         });
         __syncthreads();
 
         T *const y = static_cast<T *>(c.y) + static_cast<long long>(batch) * c.output_length * c.channels + first_channel;
 #pragma unroll
-        for (int i = 0; i < TOEPLITZ_OUTPUTS / 8 / STEP / WARPS; i++) {
-            const int unit = (i * WARPS + warp) * STEP;
+        for (int i = 0; i < TOEPLITZ_OUTPUTS / 8 / STEP / FRAME_WARPS; i++) {
+            const int unit = (i * FRAME_WARPS + warp) * STEP;
             uint32_t words[4]; // [unit][octet]: frame g, channels 2 t and 2 t + 1
-            load_transposed(words, shared.rows[buffer][(lane & 7) + 8 * (matrix % OCTETS)] + unit + matrix / OCTETS);
+            const int own_unit = unit + matrix / OCTETS;
+            load_transposed(words, shared.rows[buffer][(lane & 7) + 8 * (matrix % OCTETS)] + own_unit + own_unit / 4);
             transpose_quad(words); // lane t: all words of unit t / OCTETS and octet t % OCTETS
             const int at = first + 8 * (unit + t / OCTETS) + g, octet = t % OCTETS;
             if (at < c.output_length && 8 * octet < channels) {

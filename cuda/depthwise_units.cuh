@@ -49,16 +49,6 @@ template <class T> __device__ inline void multiply_add_unit(float (&c)[4], const
     }
 }
 
-// `sum` of two elements, each NaN from the first one on of its `words` that is not finite.
-template <class T> __device__ inline void note_not_finite(uint32_t &sum, uint32_t words)
-{
-    if constexpr (Element<T>::BFLOAT) {
-        asm("fma.rn.bf16x2 %0, %1, %2, %0;" : "+r"(sum) : "r"(words), "r"(0u));
-    } else {
-        asm("fma.rn.f16x2 %0, %1, %2, %0;" : "+r"(sum) : "r"(words), "r"(0u));
-    }
-}
-
 // At most 16 taps of a channel, in their order or the opposite one, as a warp multiplies by them.
 template <class T, int UNITS, bool SPLIT> struct UnitTaps {
     static constexpr int TERMS = SPLIT ? 2 : 1;
@@ -127,18 +117,6 @@ template <class T, int UNITS, bool SPLIT> struct UnitTaps {
     }
 };
 
-// The sum z of one output, whose first sample is at place `start` of `x`, without the tensor cores.
-template <class T> __device__ float correlate_at(const Correlation &c, int channel, float bias, const T *x, int start)
-{
-    float sum = bias;
-    for (int j = 0; j < c.taps; j++) {
-        const int at = start + j;
-        const uint32_t bits = at >= 0 && at < c.input_length ? Element<T>::bits(x + at) : 0;
-        sum = fmaf(read(c.weight, channel, j), Element<T>::unpack(bits, 0), sum);
-    }
-    return sum;
-}
-
 // Threads: 32 lanes, y over the warps. Blocks: x along the row, y over channels, z over the batch.
 template <class T, int UNITS, bool SPLIT> __device__ void correlate_units(const Correlation &c)
 {
@@ -187,7 +165,7 @@ template <class T, int UNITS, bool SPLIT> __device__ void correlate_units(const 
 #pragma unroll 1
         for (int word = 0; word < min(words, 64 * ROUNDS); word += 32) {
             const int at = first + 2 * (lane + word) - c.left;
-            float pair[2] = {correlate_at(c, channel, bias, x, at), correlate_at(c, channel, bias, x, at + 1)};
+            float pair[2] = {correlate_at(c, channel, bias, x, at, 1), correlate_at(c, channel, bias, x, at + 1, 1)};
             if (c.silu) pair[0] = silu<T>(pair[0]), pair[1] = silu<T>(pair[1]);
             __stcs(to + word, Element<T>::pack(pair));
         }

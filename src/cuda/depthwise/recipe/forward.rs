@@ -15,7 +15,7 @@ pub(super) const TOEPLITZ_TAPS: [usize; 3] = [32, 64, 128];
 /// worth setting it up.
 pub(super) const TOEPLITZ_OUTPUTS: usize = 512;
 const TOEPLITZ_WARPS: usize = 4;
-const TOEPLITZ_TURNS: usize = 8;
+const TOEPLITZ_TURNS: usize = 16;
 
 /// Whether there is a kernel for channels-last tensors as they lie.
 pub(in super::super) fn takes_frames(c: &Correlation, element: ElementType, aligned: bool) -> bool {
@@ -192,10 +192,7 @@ mod tests {
                 .function
         };
         assert_eq!(frames(8, 1024), "depthwise_frames_8_by_4_bf16");
-        assert_eq!(
-            frames(9, 1024),
-            "depthwise_toeplitz_frames_32_by_32_on_16_bf16"
-        );
+        assert_eq!(frames(9, 1024), "depthwise_toeplitz_frames_32_by_32_bf16");
         assert_eq!(frames(9, 511), "depthwise_frames_16_by_2_bf16");
         let far = Correlation {
             left: 6,

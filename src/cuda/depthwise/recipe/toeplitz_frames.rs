@@ -4,19 +4,13 @@ use super::forward::{TOEPLITZ_OUTPUTS, TOEPLITZ_TAPS};
 use super::{ElementType, Family, Launch};
 use crate::depthwise::{Conv1dLayout, Correlation};
 
-/// Warps of a multiprocessor, as many as the registers hold: of one block or, with half as many each, of two.
-const WARPS: usize = 16;
+/// Warps of a block: each takes a channel or, which is better, two.
+const FRAME_WARPS: usize = 16;
 
 /// Taps of which a warp has those of two channels in registers, with weights of the samples' type and with others,
 /// which take two registers.
 const TAPS_OF_TWO: usize = 128;
 const SPLIT_TAPS_OF_TWO: usize = 64;
-
-/// Taps from which on two blocks of 16 channels are faster than one of 32.
-const TAPS_OF_TWO_BLOCKS: usize = 128;
-
-/// Shared memory that every multiprocessor keeps for itself for each block.
-const RESERVED_BYTES: usize = 1024;
 
 /// Whether they take the tensors: channels last, frames aligned.
 pub(super) fn takes(c: &Correlation, element: ElementType, aligned: bool) -> bool {
@@ -40,27 +34,21 @@ pub(super) fn correlation(
         true => ("", TAPS_OF_TWO),
         false => ("_split", SPLIT_TAPS_OF_TWO),
     };
-    let pairs = c.channels > WARPS && taps <= taps_of_two;
-    let fits = |blocks: usize, channels| {
-        blocks * (shared_bytes(taps, channels) + RESERVED_BYTES)
-            <= shared_memory_bytes + RESERVED_BYTES
-    };
-    let (blocks, channels, warps) = match pairs {
-        true if taps >= TAPS_OF_TWO_BLOCKS && fits(2, WARPS) => (2, WARPS, WARPS / 2),
-        true if fits(1, 2 * WARPS) => (1, 2 * WARPS, WARPS),
-        _ => (1, WARPS, WARPS),
-    };
+    let two = c.channels > FRAME_WARPS
+        && taps <= taps_of_two
+        && shared_bytes(taps, 2 * FRAME_WARPS) <= shared_memory_bytes;
+    let channels = if two { 2 * FRAME_WARPS } else { FRAME_WARPS };
     let tiles = c.output_length.div_ceil(TOEPLITZ_OUTPUTS);
     let groups = c.channels.div_ceil(channels);
-    let parts = parts_of_groups(groups, c.batch.saturating_mul(tiles), blocks);
+    let parts = parts_of_groups(groups, c.batch.saturating_mul(tiles));
     let name = element.name();
     Launch {
         shared_bytes: super::word(shared_bytes(taps, channels)),
         ..Launch::new(
             Family::LongFrames,
-            format!("depthwise_toeplitz_frames_{taps}_by_{channels}_on_{warps}{split}_{name}"),
+            format!("depthwise_toeplitz_frames_{taps}_by_{channels}{split}_{name}"),
             (groups, parts, 1),
-            (32, warps),
+            (32, FRAME_WARPS),
         )
     }
 }
@@ -74,15 +62,13 @@ fn shared_bytes(taps: usize, channels: usize) -> usize {
 }
 
 /// Into how many blocks the tiles of each group of channels go, so that the last of them ends soonest on a large GPU,
-/// which has so many blocks a multiprocessor, and setting one up takes the time of a tile.
-fn parts_of_groups(groups: usize, tiles: usize, blocks: usize) -> usize {
+/// which has a block a multiprocessor, and setting one up takes the time of a tile.
+fn parts_of_groups(groups: usize, tiles: usize) -> usize {
     const MULTIPROCESSORS: usize = 132;
     const MOST_PARTS: usize = 512;
     (1..=tiles.clamp(1, MOST_PARTS))
         .min_by_key(|&parts| {
-            let rounds = groups
-                .saturating_mul(parts)
-                .div_ceil(blocks * MULTIPROCESSORS);
+            let rounds = groups.saturating_mul(parts).div_ceil(MULTIPROCESSORS);
             rounds.saturating_mul(tiles.div_ceil(parts) + 1)
         })
         .unwrap_or(1)
@@ -110,7 +96,7 @@ mod tests {
         let many = launch(100, false, SMALL);
         assert_eq!(
             many.function,
-            "depthwise_toeplitz_frames_128_by_16_on_16_split_bf16"
+            "depthwise_toeplitz_frames_128_by_16_split_bf16"
         );
         assert_eq!(launch(100, false, LARGE), many);
         // 49 groups of 32 tiles: 392 blocks of 4 on 132 multiprocessors take three rounds.
@@ -119,38 +105,24 @@ mod tests {
         assert_eq!(many.shared_bytes, 2 * (640 * 32 + 16 * 101 * 16));
         assert!(many.shared_bytes as usize <= SMALL);
 
-        let pairs = launch(100, true, LARGE);
-        assert_eq!(
-            pairs.function,
-            "depthwise_toeplitz_frames_128_by_16_on_8_bf16"
-        );
-        assert_eq!((pairs.grid.0, pairs.block), (49, (32, 8, 1)));
-        assert_eq!(pairs.shared_bytes, many.shared_bytes);
-        assert!(2 * (pairs.shared_bytes as usize + 1024) <= LARGE + 1024);
-        let two = launch(64, true, LARGE);
-        assert_eq!(
-            two.function,
-            "depthwise_toeplitz_frames_64_by_32_on_16_bf16"
-        );
+        let two = launch(100, true, LARGE);
+        assert_eq!(two.function, "depthwise_toeplitz_frames_128_by_32_bf16");
         assert_eq!((two.grid.0, two.block), (25, (32, 16, 1)));
+        assert_eq!(two.shared_bytes, 2 * many.shared_bytes);
         assert!(two.shared_bytes as usize <= LARGE);
         let fewer = launch(64, false, LARGE).function;
-        assert_eq!(fewer, "depthwise_toeplitz_frames_64_by_32_on_16_split_bf16");
+        assert_eq!(fewer, "depthwise_toeplitz_frames_64_by_32_split_bf16");
         let small = launch(17, true, SMALL).function;
-        assert_eq!(small, "depthwise_toeplitz_frames_32_by_16_on_16_bf16");
+        assert_eq!(small, "depthwise_toeplitz_frames_32_by_16_bf16");
         let few = geometry(Blh, (16, 16, 1024), 17);
         let few = correlation(&few, Bf16, true, true, LARGE).unwrap();
-        assert_eq!(
-            few.function,
-            "depthwise_toeplitz_frames_32_by_16_on_16_bf16"
-        );
+        assert_eq!(few.function, "depthwise_toeplitz_frames_32_by_16_bf16");
     }
 
     #[test]
     fn parts_fill_the_multiprocessors() {
-        assert_eq!(parts_of_groups(512, 256, 1), 1);
-        assert_eq!(parts_of_groups(8, 16, 1), 16);
-        assert_eq!(parts_of_groups(48, 32, 2), 5);
+        assert_eq!(parts_of_groups(512, 256), 1);
+        assert_eq!(parts_of_groups(8, 16), 16);
     }
 
     #[test]
