@@ -13,6 +13,7 @@
 //! [docs/cpu-convolution.md]: crate::guide::cpu_convolution
 //! [docs/models.md]: crate::guide::models
 //! [docs/performance.md]: crate::guide::performance
+//! [docs/performance-depthwise.md]: crate::guide::performance_depthwise
 //! [docs/training.md]: crate::guide::training
 //! [LICENSE-MIT]: https://opensource.org/license/mit
 //! [LICENSE-APACHE]: https://www.apache.org/licenses/LICENSE-2.0
@@ -46,6 +47,8 @@ pub mod guide {
     pub mod models {}
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}
+    #[doc = include_str!("../docs/performance-depthwise.md")]
+    pub mod performance_depthwise {}
     #[doc = include_str!("../docs/training.md")]
     pub mod training {}
 }
