@@ -41,7 +41,7 @@ struct Gradient {
     Parameter weight, bias;
     Parameter weight_gradient, bias_gradient; // those that are wanted
     int batch, channels, input_length, output_length, taps, left;
-    int vectors_a_row; // of dx, where it is cut into vectors
+    int vectors_a_row; // of dx or, for sums alone, of the longer of x and dy, where rows are cut into vectors
 };
 
 // Kernels are for exactly K taps or, where K = MANY_TAPS, for at most so many.
@@ -374,7 +374,8 @@ template <class T, int COUNT> __device__ inline void copy_vectors(uint4 *to, con
 #pragma unroll
     for (int i = 0; i < (COUNT + 31) / 32; i++) {
         const bool outside = static_cast<unsigned>(at + STEP * i) >= static_cast<unsigned>(length);
-        if (32 * i + 32 <= COUNT || lane + 32 * i < COUNT) start_copy(to + lane + 32 * i, outside ? row : from + STEP * i, outside);
+        if (32 * i + 32 > COUNT && lane + 32 * i >= COUNT) continue;
+        start_copy(to + lane + 32 * i, outside ? row : from + STEP * i, outside);
     }
 }
 

@@ -47,8 +47,8 @@ __device__ inline void make_frames(
     }
 }
 
-// Blocks: x over groups of channels and, slower, over tiles, each block one of them or STAGES, z over the batch. Exactly K
-// taps or, where K = MANY_TAPS, at most so many.
+// Blocks: x over groups of channels and, slower, over tiles, z over the batch. A block makes one tile or, where there are
+// fewer blocks than tiles, STAGES, and has shared memory for as many. Exactly K taps or, where K = MANY_TAPS, at most so many.
 template <class T, int K, int C, int STAGES> __device__ void correlate_frames(const Correlation &c)
 {
     static_assert(STAGES == 1 || STAGES == 2);

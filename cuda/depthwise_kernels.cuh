@@ -1,7 +1,8 @@
 // The kernels of the short convolution for one element type, by name, as
-// `src/cuda/depthwise/recipe/` makes it: taps (16: 9 to 16 of them), padding where it is known,
-// channels of a thread, activation. One file for each family, so that a GPU's driver compiles no
-// more than is used.
+// `src/cuda/depthwise/recipe/` makes it: taps (16: 9 to 16 of them; 32, 64, 128: at most so many) or,
+// of units, how many of those an output takes its samples from; padding where it is known; channels
+// of a thread or of a block; whether weights are split into two terms; activation. One file for each
+// family, so that a GPU's driver compiles no more than is used.
 #pragma once
 
 #include "depthwise_frame_gradients.cuh"
@@ -96,7 +97,7 @@
     DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 6, CHANNELS, 2, 3)                                      \
     DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 7, CHANNELS, 2, 3)                                      \
     DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 8, CHANNELS, 2, 2)                                      \
-    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 16, 2, 2, 2)
+    DEPTHWISE_FRAMES_KERNEL(TYPE, NAME, 16, 2, 1, 2)
 
 // Channels-first, gradients.
 
@@ -144,7 +145,7 @@
     DEPTHWISE_ROW_GRADIENTS_CAUSAL_SILU(TYPE, NAME, 5)                                          \
     DEPTHWISE_ROW_GRADIENTS_CAUSAL_SILU(TYPE, NAME, 7)
 
-// Those of f32 alone: with 16 bits units are faster.
+// Those of f32 alone: with 16 bits units take all rows but the shortest.
 #define DEPTHWISE_MORE_ROW_GRADIENTS(TYPE, NAME)                                                \
     DEPTHWISE_ROW_GRADIENTS_CAUSAL(TYPE, NAME, 3)                                               \
     DEPTHWISE_ROW_GRADIENTS_CAUSAL(TYPE, NAME, 4)                                               \

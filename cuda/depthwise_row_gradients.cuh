@@ -11,7 +11,8 @@
 //
 // Rows of any alignment come to registers, the next vectors of a thread while it computes. Where the padding is known and
 // rows hold whole vectors, they come to shared memory by asynchronous copies, three tiles of a warp ahead: that takes no
-// registers, and more is under way. Bound by device memory.
+// registers, and more is under way. Beyond the ends of a row x and dy are zero, and meet samples of the other one: NaN and
+// infinity can reach taps of their channel that do not read them. Bound by device memory.
 #pragma once
 
 #include "depthwise_rows.cuh"

@@ -4,8 +4,8 @@
 //
 //     8 n + shift = left - (taps - 1),     0 <= shift < 8,     shift + taps <= 17,
 //
-// and is a product of those with a matrix of the taps in the opposite order. The sums for the taps: depthwise_unit_moments.cuh.
-// Tiles come to shared memory by asynchronous copies, some of them ahead. Bound by device memory.
+// and is a product of those with a matrix of the taps in the opposite order. The sums for the taps, and what NaN and infinity
+// do to them: depthwise_unit_moments.cuh. Tiles come to shared memory by asynchronous copies, some of them ahead. Bound by device memory.
 #pragma once
 
 #include "depthwise_unit_moments.cuh"
@@ -26,6 +26,8 @@ template <class T> __device__ float input_gradient_at(const Gradient &g, int cha
 template <class T, bool SPLIT> __device__ void unit_gradients(const Gradient &g)
 {
     constexpr int TILE = 16 * TILE_ROUNDS, DY_UNITS = TILE + 3 + LINE_UNITS - 1;
+    // The last round's last matrix of 8 units.
+    static_assert(TILE - 16 + UnitMoments<T, 2>::MATRICES - 1 + 7 + LINE_UNITS - 1 < DY_UNITS);
     __shared__ uint4 stages[UNIT_WARPS][UNIT_STAGES][DY_UNITS + TILE];
     const int channel = blockIdx.x, lane = threadIdx.x;
     const int start = g.left - (g.taps - 1), shift = start & 7; // from a place of dx to the first one of dy that it takes

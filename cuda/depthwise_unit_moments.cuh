@@ -6,8 +6,8 @@
 //     dweight[j] = sum over i of moments[i + taps - 1 - j + shift][i],  8 n + shift = left - (taps - 1),  0 <= shift < 8,
 //
 // a product for each pair of units of dy whose sum is over the units: `ldmatrix` transposes 8 of them at a time to the
-// operands. A product with ones sums the units of dy. Beyond the ends of a row dy is zero, and meets samples of x there: NaN
-// and infinity in x can reach taps of their channel that do not read them.
+// operands. A product with ones sums the units of dy. Beyond the ends of a row x and dy are zero, and meet samples of the
+// other one: NaN and infinity can reach taps of their channel that do not read them.
 #pragma once
 
 #include "depthwise_units.cuh"
@@ -16,7 +16,10 @@
 __device__ inline void load_two_transposed(uint32_t (&a)[2], const uint4 *row)
 {
     const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(a[0]), "=r"(a[1]) : "r"(at) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(a[0]), "=r"(a[1])
+                 : "r"(at)
+                 : "memory");
 }
 
 // Pairs of units of dy that the samples of a unit meet for so many taps.
@@ -120,6 +123,8 @@ template <class T, int PAIRS> __device__ void unit_moments(const Gradient &g)
 {
     typedef UnitMoments<T, PAIRS> Moments;
     constexpr int TILE = 16 * TILE_ROUNDS, DY_UNITS = TILE + Moments::MATRICES - 8 + LINE_UNITS - 1;
+    // The last round's last matrix of 8 units.
+    static_assert(TILE - 16 + Moments::MATRICES - 1 + 7 + LINE_UNITS - 1 < DY_UNITS);
     __shared__ uint4 stages[UNIT_WARPS][UNIT_STAGES][DY_UNITS + TILE];
     const int channel = blockIdx.x, lane = threadIdx.x, first_tap = blockIdx.z * TAP_BLOCK;
     const int taps = min(TAP_BLOCK, g.taps - first_tap);

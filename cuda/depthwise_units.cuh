@@ -26,13 +26,16 @@ template <int UNITS> constexpr int UNIT_ROUNDS = UNITS == 2 ? 4 : 8;
 // From the beginning of the line of 128 bytes to a place of a row, in units.
 template <class T> __device__ inline int units_in_line(const T *row, int place)
 {
-    return (static_cast<int>(reinterpret_cast<uintptr_t>(row) / 16) + place / 8) & (LINE_UNITS - 1);
+    return (static_cast<unsigned>(reinterpret_cast<uintptr_t>(row) / 16) + static_cast<unsigned>(place / 8)) % LINE_UNITS;
 }
 
 __device__ inline void load_two_matrices(uint32_t (&a)[2], const uint4 *row)
 {
     const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(a[0]), "=r"(a[1]) : "r"(at) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(a[0]), "=r"(a[1])
+                 : "r"(at)
+                 : "memory");
 }
 
 // As `multiply_add`, with 8 samples.

@@ -108,6 +108,86 @@ twin!(
     super::what_is_not_finite_stays_in_its_row
 );
 
+/// The same of the gradient of x, where a sample of that of y is not finite.
+fn gradients_of_what_is_not_finite_stay_in_their_row(device: &Device) -> Result<()> {
+    for (channels, taps, length) in [(3, 7, 1024), (4, 3, 60)] {
+        let left = taps / 2;
+        let case = Case::new([2, channels, length], taps, Symmetric(left));
+        let weight = random_tensor(1, &[channels, taps], DType::F32, device)?;
+        let convolution = case.convolution(&weight, None, Bhl);
+        for dtype in dtypes(device) {
+            let x = Var::from_tensor(&random_tensor(2, &[2, channels, length], dtype, device)?)?;
+            let y = convolution.forward(&x)?;
+            let dx = |dy: &[f64]| -> Result<Vec<f64>> {
+                let dy = Tensor::from_slice(dy, y.dims(), device)?.to_dtype(dtype)?;
+                let gradients = (&y * dy)?.backward()?;
+                Ok(to_f64(gradients.get(&x).unwrap()))
+            };
+            let clean = random(3, 2 * channels * length);
+            let at = (channels + 1) * length + 20;
+            for poison in [f64::NAN, f64::INFINITY] {
+                let mut poisoned = clean.clone();
+                poisoned[at] = poison;
+                let (got, want) = (dx(&poisoned)?, dx(&clean)?);
+                let reached = at - left..at - left + taps;
+                let bound = tolerance(dtype) * want.iter().fold(0.0, |a, b| b.abs().max(a));
+                for (s, (got, want)) in got.iter().zip(&want).enumerate() {
+                    let what = format!("{dtype:?} {taps} taps, {poison}, sample {s}");
+                    match reached.contains(&s) {
+                        true => assert!(!got.is_finite(), "{what}"),
+                        false => assert!((got - want).abs() <= bound, "{what}"),
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+twin!(
+    gradients_of_what_is_not_finite_stay_in_their_row,
+    super::gradients_of_what_is_not_finite_stay_in_their_row
+);
+
+/// Of x, taps and bias any one alone, as with the others.
+fn one_gradient_alone(device: &Device) -> Result<()> {
+    for (layout, taps, length, dtype) in [
+        (Bhl, 4, 512, DType::BF16),
+        (Bhl, 40, 512, DType::F16),
+        (Bhl, 4, 40, DType::F32),
+        (Bhl, 40, 45, DType::F32),
+        (Blh, 4, 40, DType::F32),
+        (Blh, 12, 40, DType::BF16),
+    ] {
+        let case = Case::new([2, 16, length], taps, Causal);
+        let arguments = [
+            random_tensor(1, &case.input_shape(layout), dtype, device)?,
+            random_tensor(2, &[case.channels, taps], DType::F32, device)?,
+            random_tensor(3, &[case.channels], DType::F32, device)?,
+        ];
+        let gradient = |tracked: &[usize], of: usize| -> Result<Vec<f64>> {
+            let mut tensors = arguments.clone();
+            for &i in tracked {
+                tensors[i] = Var::from_tensor(&arguments[i])?.as_tensor().clone();
+            }
+            let [x, weight, bias] = &tensors;
+            let y = case.convolution(weight, Some(bias), layout).forward(x)?;
+            let dy = random_tensor(4, y.dims(), dtype, device)?;
+            let gradients = (y * dy)?.backward()?;
+            Ok(to_f64(gradients.get(&tensors[of]).unwrap()))
+        };
+        for of in 0..3 {
+            let (alone, all) = (gradient(&[of], of)?, gradient(&[0, 1, 2], of)?);
+            assert!(alone.iter().any(|&g| g != 0.0));
+            assert_eq!(
+                alone, all,
+                "{layout:?} {taps} taps {dtype:?}, argument {of}"
+            );
+        }
+    }
+    Ok(())
+}
+twin!(one_gradient_alone, super::one_gradient_alone);
+
 fn empty_tensors_give_empty_tensors(device: &Device) -> Result<()> {
     let empty = |dims: [usize; 3], channels: usize, taps, padding, layout| {
         let x = Var::zeros(&dims, DType::F32, device).unwrap();

@@ -171,6 +171,9 @@ fn many_tiles(device: &Device) -> Result<()> {
         let case = Case::new([2, 72, 6000], taps, Causal).with_silu(silu);
         check(device, case, Blh, DType::BF16, DType::F32);
     }
+    // Two tiles a block forward, an odd number of them; six a block backward.
+    let case = Case::new([8, 32, 6430], 7, Causal);
+    check(device, case, Blh, DType::F32, DType::F32);
     Ok(())
 }
 twin!(many_tiles, super::many_tiles);
@@ -178,14 +181,14 @@ twin!(many_tiles, super::many_tiles);
 /// Rows of whole vectors, long enough for a block each: paddings that kernels know, units of 8 samples.
 fn rows_of_whole_vectors(device: &Device) -> Result<()> {
     for taps in 1..=16 {
-        for length in [512, 1032] {
+        for length in [264, 512, 1032] {
             for padding in [Causal, Symmetric(taps / 2), Symmetric(taps - 1)] {
                 let case = Case::new([2, 2, length], taps, padding);
                 for dtype in dtypes(device) {
                     check(device, case, Bhl, dtype, DType::F32);
                 }
                 check(device, case, Bhl, DType::BF16, DType::BF16);
-                if padding == Causal && taps < 9 {
+                if length > 512 {
                     check(device, case.with_silu(true), Bhl, DType::F16, DType::F16);
                 }
             }

@@ -82,6 +82,40 @@ twin!(
     super::views_are_read_where_they_lie
 );
 
+/// Rows long enough for the kernels of whole vectors, at other places than their own tensor's: the same as copies of them.
+fn long_rows_of_views(device: &Device) -> Result<()> {
+    let wide = random_tensor(8, &[3, 4, 1048], DType::BF16, device)?;
+    for taps in [4, 7, 12, 40] {
+        let weight = random_tensor(9, &[2, taps], DType::F32, device)?;
+        let convolution = FlashDepthwiseConv1d::causal(weight, None, Bhl)?;
+        // Aligned or not, rows further apart than they are long.
+        for (first, length) in [(0, 1048), (8, 1032), (16, 520), (3, 1032), (8, 1031)] {
+            let view = wide.narrow(1, 1, 2)?.narrow(2, first, length)?;
+            let outputs = |x: &Tensor| -> Result<[Vec<f64>; 2]> {
+                let x = Var::from_tensor(x)?;
+                let view = match x.dims() == wide.dims() {
+                    true => x.narrow(1, 1, 2)?.narrow(2, first, length)?,
+                    false => x.as_tensor().clone(),
+                };
+                let y = convolution.forward(&view)?;
+                let gradients = y.sqr()?.backward()?;
+                let dx = gradients.get(&x).unwrap();
+                let dx = match x.dims() == wide.dims() {
+                    true => dx.narrow(1, 1, 2)?.narrow(2, first, length)?,
+                    false => dx.clone(),
+                };
+                Ok([to_f64(&y), to_f64(&dx)])
+            };
+            let (got, want) = (outputs(&wide)?, outputs(&view.copy()?)?);
+            for (got, want) in got.iter().zip(&want) {
+                assert_close_slices(got, want, 1e-2, &format!("{taps} taps, {first}, {length}"));
+            }
+        }
+    }
+    Ok(())
+}
+twin!(long_rows_of_views, super::long_rows_of_views);
+
 fn weights_and_biases_may_be_views_too(device: &Device) -> Result<()> {
     let x = random_tensor(1, &[2, 4, 30], DType::F32, device).unwrap();
     let wide = random_tensor(2, &[3, 9], DType::F32, device).unwrap();

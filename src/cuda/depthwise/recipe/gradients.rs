@@ -17,8 +17,8 @@ const TOEPLITZ_PLACES: usize = 1920;
 /// Threads of a block of the gradients of channels-first tensors of any alignment, at most.
 const BLOCK_THREADS: usize = 256;
 
-/// Warps of a block of those of aligned tensors, and vectors that each of them takes at a time.
-const TILE_WARPS: usize = 2;
+/// Warps of a block of those of aligned tensors, of units too, and vectors that each of them takes at a time.
+pub(super) const TILE_WARPS: usize = 2;
 const TILE_VECTORS: usize = 32;
 
 /// Blocks of those that keep a large GPU busy, and tiles of a warp that are worth a piece.
@@ -199,13 +199,16 @@ mod tests {
         assert_eq!(got, "depthwise_row_gradients_7_silu_f16");
         let got = function(&centred, Activation::None, F16, true);
         assert_eq!(got, "depthwise_unit_gradients_split_f16");
-        // The units of dy would begin two before those of x.
+        // Samples of four units of dy.
         let far = Correlation {
-            left: 0,
+            left: 9,
             ..geometry(Bhl, (4, 768, 1024), 16)
         };
         let got = function(&far, Activation::None, F16, true);
         assert_eq!(got, "depthwise_row_gradients_16_f16");
+        let short = geometry(Bhl, (4, 768, 248), 7);
+        let got = function(&short, Activation::None, F16, true);
+        assert_eq!(got, "depthwise_row_gradients_7_f16");
     }
 
     #[test]

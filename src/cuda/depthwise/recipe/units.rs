@@ -1,7 +1,7 @@
 //! How rows of channels-first tensors of 16-bit elements are cut into tiles of units of 8 samples, for the tensor cores.
 
 use super::forward::TOEPLITZ_TAPS;
-use super::gradients::{pieces_of_tiles, TAP_BLOCK};
+use super::gradients::{pieces_of_tiles, TAP_BLOCK, TILE_WARPS};
 use super::{ElementType, Family, Launch, MOST_BLOCKS, SHORT_TAPS};
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 
@@ -11,10 +11,12 @@ const UNIT: usize = 8;
 /// Taps from which on units are faster than rows that know their padding.
 const FEWEST_TAPS: usize = 6;
 
-/// Outputs of a warp by the number of units that those of one take, and warps of a block at most.
+/// Outputs of a warp by the number of units that those of one take.
 const OUTPUTS_OF_TWO: usize = 512;
 const OUTPUTS_OF_THREE: usize = 1024;
-const WARPS: usize = 2;
+
+/// Samples of a row from which on its gradients are worth a tile.
+const FEWEST_SAMPLES: usize = 256;
 
 /// Neighbouring units that the outputs of one take their samples from, where there is a kernel for so many. `whole`: whether
 /// rows begin at multiples of 16 bytes and hold whole vectors.
@@ -27,7 +29,7 @@ pub(super) fn units_of_taps(c: &Correlation, element: ElementType, whole: bool) 
     // Samples from the first unit's first one to those of the last output.
     let shift = (-c.left).rem_euclid(UNIT as isize) as usize;
     let units = (shift + UNIT - 1 + c.taps).div_ceil(UNIT);
-    (worthwhile && units <= 3).then_some(units.max(2))
+    (worthwhile && units <= 3).then_some(units)
 }
 
 /// The kernel for so many units. `same_type`: whether the weight has the dtype of the input.
@@ -42,7 +44,7 @@ pub(super) fn correlation(
         _ => OUTPUTS_OF_THREE,
     };
     let tiles = c.output_length.div_ceil(outputs);
-    let warps = tiles.min(WARPS);
+    let warps = tiles.min(TILE_WARPS);
     let batches = c.batch.min(MOST_BLOCKS);
     let split = if same_type { "" } else { "_split" };
     Launch {
@@ -59,8 +61,8 @@ pub(super) fn correlation(
 /// Units of a tile of a warp of the gradients.
 const TILE_UNITS: usize = 64;
 
-/// Whether there is a kernel of all gradients in one pass: the samples of a unit meet three units of `dy`, none of them
-/// more than one before. `aligned`: whether each line of both inputs begins at a multiple of 16 bytes.
+/// Whether there is a kernel of all gradients in one pass: the samples of a unit meet three units of `dy`, the first one in
+/// line with it or before. `aligned`: whether each line of both inputs begins at a multiple of 16 bytes.
 pub(super) fn takes_gradients(
     c: &Correlation,
     activation: Activation,
@@ -75,9 +77,9 @@ pub(super) fn takes_gradients(
         && aligned
         && c.input_length == c.output_length
         && c.input_length.is_multiple_of(UNIT)
-        && c.input_length >= OUTPUTS_OF_TWO
+        && c.input_length >= FEWEST_SAMPLES
         && (1..=SHORT_TAPS).contains(&c.taps)
-        && (-(UNIT as isize)..=0).contains(&start)
+        && start <= 0
         && shift + UNIT - 1 + c.taps <= 3 * UNIT
 }
 
@@ -94,9 +96,20 @@ pub(super) fn gradients(c: &Correlation, element: ElementType, same_type: bool) 
             Family::UnitGradients,
             format!("depthwise_unit_gradients{split}_{}", element.name()),
             (c.channels, pieces, 1),
-            (32, WARPS),
+            (32, TILE_WARPS),
         )
     }
+}
+
+/// Pairs of units of `dy` that the samples of a unit meet, as `pairs_of_taps` of `cuda/depthwise_unit_moments.cuh`.
+fn pairs_of_taps(taps: usize) -> usize {
+    (taps + 29) / 16
+}
+
+/// Units of `dy` that a warp of that kernel has in shared memory beside as many as a tile has: `MATRICES - 8` there.
+fn units_ahead(taps: usize) -> usize {
+    const OF_A_MATRIX: usize = 8;
+    (2 * pairs_of_taps(taps) + OF_A_MATRIX).next_multiple_of(4) - OF_A_MATRIX
 }
 
 /// Taps of the kernel of the gradients of taps and bias alone for those of a block, where there is one: the units of `dy`
@@ -108,17 +121,15 @@ pub(super) fn taps_of_moments(
 ) -> Option<usize> {
     let taps = c.taps.min(TAP_BLOCK);
     let most = TOEPLITZ_TAPS.into_iter().find(|&most| taps <= most)?;
-    // Units from the first one of `dy` that a unit of `x` meets to that in line with it, and beyond a tile.
+    // Units from the first one of `dy` that a unit of `x` meets to that in line with it.
     let line = -(c.left - (taps as isize - 1)).div_euclid(UNIT as isize);
-    let pairs = (most + 29) / 16;
-    let beyond = (2 * pairs + UNIT).next_multiple_of(4) - UNIT;
     let whole = c.input_length.is_multiple_of(UNIT) && c.output_length.is_multiple_of(UNIT);
     let takes = c.layout == Conv1dLayout::Bhl
         && element != ElementType::F32
         && aligned
         && whole
-        && c.input_length.max(c.output_length) >= OUTPUTS_OF_TWO
-        && (0..=beyond as isize).contains(&line);
+        && c.input_length.max(c.output_length) >= FEWEST_SAMPLES
+        && (0..=units_ahead(most) as isize).contains(&line);
     takes.then_some(most)
 }
 
@@ -134,7 +145,7 @@ pub(super) fn moments(c: &Correlation, element: ElementType, taps: usize) -> Lau
             Family::UnitMoments,
             format!("depthwise_unit_moments_{taps}_{}", element.name()),
             (c.channels, pieces, c.taps.div_ceil(TAP_BLOCK)),
-            (32, WARPS),
+            (32, TILE_WARPS),
         )
     }
 }
@@ -188,7 +199,7 @@ mod tests {
                     continue;
                 };
                 kernels += 1;
-                let places = 16 * ((most + 29) / 16) as isize;
+                let places = 16 * pairs_of_taps(most) as isize;
                 for first_tap in (0..taps).step_by(TAP_BLOCK) {
                     let count = (taps - first_tap).min(TAP_BLOCK) as isize;
                     let start = left - first_tap as isize - (count - 1);
