@@ -25,46 +25,20 @@ template <class T> __device__ float input_gradient_at(const Gradient &g, int cha
 // Threads: x over the lanes, y over UNIT_WARPS. Blocks: x over channels, y over pieces.
 template <class T, bool SPLIT> __device__ void unit_gradients(const Gradient &g)
 {
-    constexpr int TILE = 16 * TILE_ROUNDS, DY_UNITS = TILE + 3 + LINE_UNITS - 1;
-    // The last round's last matrix of 8 units.
-    static_assert(TILE - 16 + UnitMoments<T, 2>::MATRICES - 1 + 7 + LINE_UNITS - 1 < DY_UNITS);
-    __shared__ uint4 stages[UNIT_WARPS][UNIT_STAGES][DY_UNITS + TILE];
+    typedef UnitTiles<T, UnitMoments<T, 2>::MATRICES> Tiles;
+    __shared__ typename Tiles::Stages stages[UNIT_WARPS];
     const int channel = blockIdx.x, lane = threadIdx.x;
     const int start = g.left - (g.taps - 1), shift = start & 7; // from a place of dx to the first one of dy that it takes
-    RowTiles<TILE> now(g.vectors_a_row, blockIdx.y * UNIT_WARPS + threadIdx.y, gridDim.y * UNIT_WARPS), ahead = now;
-    int stage = 0, next_stage = 0;
-
-    const T *const x_rows = static_cast<const T *>(g.x.data) + channel * g.x.line_stride;
-    const T *const dy_rows = static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride;
+    const int line = (shift - start) / 8;                       // the unit of dy in line with that of x
     T *const dx_rows = static_cast<T *>(g.dx) + static_cast<long long>(channel) * g.input_length;
-    const auto before = [&](const T *dy) { return units_in_line(dy, start - shift); };
-    const auto start_load = [&] {
-        if (ahead.batch < g.batch) {
-            uint4 *const to = stages[threadIdx.y][next_stage];
-            const int s = ahead.tile * (8 * TILE);
-            const T *const x = x_rows + ahead.batch * g.x.batch_stride, *const dy = dy_rows + ahead.batch * g.dy.batch_stride;
-            copy_vectors<T, DY_UNITS>(to, dy, s + start - shift - 8 * before(dy), g.output_length);
-            copy_vectors<T, TILE>(to + DY_UNITS, x, s, g.input_length);
-            ahead.advance();
-            next_stage = next_stage + 1 == UNIT_STAGES ? 0 : next_stage + 1;
-        }
-        end_group_of_copies();
-    };
-#pragma unroll
-    for (int i = 0; i < UNIT_STAGES - 1; i++) start_load();
+    Tiles tiles(g, stages[threadIdx.y], channel, start - shift);
     const UnitTaps<T, 3, SPLIT> taps(g.weight, channel, g.taps, true, shift);
     UnitMoments<T, 2> sums;
-    const int line = (shift - start) / 8; // the unit of dy in line with that of x
-    for (; now.batch < g.batch; now.advance()) {
-        wait_for_copies<UNIT_STAGES - 2>();
-        __syncwarp(); // all lanes have read the stage that is loaded next
-        start_load();
-        const T *const dy = dy_rows + now.batch * g.dy.batch_stride;
-        const uint4 *const dy_units = stages[threadIdx.y][stage] + before(dy);
-        const uint4 *const x_units = stages[threadIdx.y][stage] + DY_UNITS;
-        stage = stage + 1 == UNIT_STAGES ? 0 : stage + 1;
-        const int first = now.tile * (8 * TILE);
-        T *const dx = dx_rows + static_cast<long long>(now.batch) * g.channels * g.input_length + first;
+    for (; tiles.now.batch < g.batch; tiles.now.advance()) {
+        const uint4 *dy_units, *x_units;
+        tiles.arrive(dy_units, x_units);
+        const int first = tiles.now.tile * (8 * Tiles::TILE);
+        T *const dx = dx_rows + static_cast<long long>(tiles.now.batch) * g.channels * g.input_length + first;
         uint32_t *const to = kept(reinterpret_cast<uint32_t *>(dx) + lane);
         const int words = g.dx ? (g.input_length - first) / 2 - lane : 0; // of dx from there on
         uint32_t finite = 0;                                             // NaN where dx is not finite
@@ -88,7 +62,8 @@ template <class T, bool SPLIT> __device__ void unit_gradients(const Gradient &g)
 #pragma unroll 1
             for (int word = 0; word < min(words, 64 * TILE_ROUNDS); word += 32) {
                 const int s = first + 2 * (lane + word);
-                const float pair[2] = {input_gradient_at(g, channel, dy, s), input_gradient_at(g, channel, dy, s + 1)};
+                const float pair[2] = {input_gradient_at(g, channel, tiles.dy(), s),
+                                       input_gradient_at(g, channel, tiles.dy(), s + 1)};
                 __stcs(to + word, Element<T>::pack(pair));
             }
         }

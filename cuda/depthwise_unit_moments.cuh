@@ -116,52 +116,78 @@ template <class T, int PAIRS> struct UnitMoments {
 constexpr int TILE_ROUNDS = 4; // of 16 units, of a tile of a warp
 constexpr int UNIT_STAGES = 3; // tiles of a warp in shared memory
 
-// The gradients of taps and bias alone, where the units of dy in line with those of x are among those that they meet.
-// Threads: x over the lanes, y over UNIT_WARPS. Blocks: x over channels, y over pieces, z over blocks of taps. Rows begin at
-// multiples of 16 bytes and hold whole units.
-template <class T, int PAIRS> __device__ void unit_moments(const Gradient &g)
-{
-    typedef UnitMoments<T, PAIRS> Moments;
-    constexpr int TILE = 16 * TILE_ROUNDS, DY_UNITS = TILE + Moments::MATRICES - 8 + LINE_UNITS - 1;
-    // The last round's last matrix of 8 units.
-    static_assert(TILE - 16 + Moments::MATRICES - 1 + 7 + LINE_UNITS - 1 < DY_UNITS);
-    __shared__ uint4 stages[UNIT_WARPS][UNIT_STAGES][DY_UNITS + TILE];
-    const int channel = blockIdx.x, lane = threadIdx.x, first_tap = blockIdx.z * TAP_BLOCK;
-    const int taps = min(TAP_BLOCK, g.taps - first_tap);
-    const int start = g.left - first_tap - (taps - 1), shift = start & 7;
-    const int line = first_tap == 0 ? (shift - start) / 8 : 0; // the unit of dy in line with that of x, for the bias
-    RowTiles<TILE> now(g.vectors_a_row, blockIdx.y * UNIT_WARPS + threadIdx.y, gridDim.y * UNIT_WARPS), ahead = now;
+// The tiles of a warp, one after the other: units of x, and those of dy that they meet, of which MATRICES begin in the last
+// round, come to shared memory by asynchronous copies, UNIT_STAGES - 1 tiles ahead. Copies of dy begin at lines of 128 bytes.
+template <class T, int MATRICES> struct UnitTiles {
+    static constexpr int TILE = 16 * TILE_ROUNDS, DY_UNITS = TILE + MATRICES - 8 + LINE_UNITS - 1;
+    static_assert(TILE - 16 + MATRICES - 1 + 7 + LINE_UNITS - 1 < DY_UNITS); // the last round's last matrix of 8 units
+    typedef uint4 Stages[UNIT_STAGES][DY_UNITS + TILE];
+
+    const Gradient &g;
+    Stages &stages;
+    const int start; // from a place of x to the first unit of dy that it meets
+    const T *const x_rows, *const dy_rows;
+    RowTiles<TILE> now, ahead;
     int stage = 0, next_stage = 0;
 
-    const T *const x_rows = static_cast<const T *>(g.x.data) + channel * g.x.line_stride;
-    const T *const dy_rows = static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride;
-    const auto before = [&](const T *dy) { return units_in_line(dy, start - shift); };
-    const auto start_load = [&] {
+    __device__ UnitTiles(const Gradient &g, Stages &stages, int channel, int start)
+        : g(g), stages(stages), start(start),
+          x_rows(static_cast<const T *>(g.x.data) + channel * g.x.line_stride),
+          dy_rows(static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride),
+          now(g.vectors_a_row, blockIdx.y * UNIT_WARPS + threadIdx.y, gridDim.y * UNIT_WARPS), ahead(now)
+    {
+#pragma unroll
+        for (int i = 0; i < UNIT_STAGES - 1; i++) start_load();
+    }
+
+    __device__ void start_load()
+    {
         if (ahead.batch < g.batch) {
-            uint4 *const to = stages[threadIdx.y][next_stage];
+            uint4 *const to = stages[next_stage];
             const int s = ahead.tile * (8 * TILE);
             const T *const x = x_rows + ahead.batch * g.x.batch_stride, *const dy = dy_rows + ahead.batch * g.dy.batch_stride;
-            copy_vectors<T, DY_UNITS>(to, dy, s + start - shift - 8 * before(dy), g.output_length);
+            copy_vectors<T, DY_UNITS>(to, dy, s + start - 8 * units_in_line(dy, start), g.output_length);
             copy_vectors<T, TILE>(to + DY_UNITS, x, s, g.input_length);
             ahead.advance();
             next_stage = next_stage + 1 == UNIT_STAGES ? 0 : next_stage + 1;
         }
         end_group_of_copies();
-    };
-#pragma unroll
-    for (int i = 0; i < UNIT_STAGES - 1; i++) start_load();
-    Moments sums;
-    for (; now.batch < g.batch; now.advance()) {
+    }
+
+    // The present row of dy.
+    __device__ const T *dy() const { return dy_rows + now.batch * g.dy.batch_stride; }
+
+    // Waits for the tile, and asks for one more. `dy_units`, `x_units`: the first of each.
+    __device__ void arrive(const uint4 *&dy_units, const uint4 *&x_units)
+    {
         wait_for_copies<UNIT_STAGES - 2>();
         __syncwarp(); // all lanes have read the stage that is loaded next
         start_load();
-        const uint4 *const units = stages[threadIdx.y][stage];
-        const uint4 *const dy = units + before(dy_rows + now.batch * g.dy.batch_stride);
+        dy_units = stages[stage] + units_in_line(dy(), start);
+        x_units = stages[stage] + DY_UNITS;
         stage = stage + 1 == UNIT_STAGES ? 0 : stage + 1;
+    }
+};
+
+// The gradients of taps and bias alone, where the units of dy in line with those of x are among those that they meet.
+// Threads: x over the lanes, y over UNIT_WARPS. Blocks: x over channels, y over pieces, z over blocks of taps. Rows begin at
+// multiples of 16 bytes and hold whole units.
+template <class T, int PAIRS> __device__ void unit_moments(const Gradient &g)
+{
+    typedef UnitTiles<T, UnitMoments<T, PAIRS>::MATRICES> Tiles;
+    __shared__ typename Tiles::Stages stages[UNIT_WARPS];
+    const int channel = blockIdx.x, first_tap = blockIdx.z * TAP_BLOCK, taps = min(TAP_BLOCK, g.taps - first_tap);
+    const int start = g.left - first_tap - (taps - 1), shift = start & 7;
+    const int line = first_tap == 0 ? (shift - start) / 8 : 0; // the unit of dy in line with that of x, for the bias
+    Tiles tiles(g, stages[threadIdx.y], channel, start - shift);
+    UnitMoments<T, PAIRS> sums;
+    for (; tiles.now.batch < g.batch; tiles.now.advance()) {
+        const uint4 *dy, *x;
+        tiles.arrive(dy, x);
         sums.begin_tile();
 #pragma unroll
         for (int round = 0; round < TILE_ROUNDS; round++) {
-            sums.add(dy + 16 * round, units + DY_UNITS + 16 * round, dy + line + 16 * round, round == 0);
+            sums.add(dy + 16 * round, x + 16 * round, dy + line + 16 * round, round == 0);
         }
         sums.end_tile();
     }
