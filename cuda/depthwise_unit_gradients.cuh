@@ -4,8 +4,9 @@
 //
 //     8 n + shift = left - (taps - 1),     0 <= shift < 8,     shift + taps <= 17,
 //
-// and is a product of those with a matrix of the taps in the opposite order. The sums for the taps, and what NaN and infinity
-// do to them: depthwise_unit_moments.cuh. Tiles come to shared memory by asynchronous copies, some of them ahead. Bound by device memory.
+// and is a product of those with a matrix of the taps in the opposite order. The sums for the taps, and what NaN and
+// infinity do to them: depthwise_unit_moments.cuh. Tiles come to shared memory by asynchronous copies, some of them ahead.
+// Bound by device memory.
 #pragma once
 
 #include "depthwise_unit_moments.cuh"

@@ -76,9 +76,8 @@ pub(crate) fn gradients(
         None => (Parameter::NONE, None),
     };
 
-    let mut dx = output("x", Some(x), wanted.x, device)?;
-    let mut weight_gradient = output("weight", Some(weight), wanted.weight, device)?;
-    let mut bias_gradient = output("bias", bias, wanted.bias, device)?;
+    let mut dx = output("dx", Some(x), wanted.x, device)?;
+    let [mut weight_gradient, mut bias_gradient] = parameter_outputs(weight, bias, wanted, device)?;
     let (dx_base, _dx) = address_of_output(dx.as_mut(), &stream)?;
     let (weight_sums, _weight_sums) = sums_of_output(weight_gradient.as_mut(), c.taps, &stream)?;
     let (bias_sums, _bias_sums) = sums_of_output(bias_gradient.as_mut(), 1, &stream)?;
@@ -134,8 +133,7 @@ pub(crate) fn parameter_gradients(
     let dy_signal = signal("dy", dy_base, element, dy_layout)?;
     let aligned = lines_are_aligned(&x_signal, element) && lines_are_aligned(&dy_signal, element);
     let launch = recipe::long_gradients(c, element, aligned)?;
-    let mut weight_gradient = output("weight", Some(weight), wanted.weight, device)?;
-    let mut bias_gradient = output("bias", bias, wanted.bias, device)?;
+    let [mut weight_gradient, mut bias_gradient] = parameter_outputs(weight, bias, wanted, device)?;
     let (weight_sums, _weight_sums) = sums_of_output(weight_gradient.as_mut(), c.taps, &stream)?;
     let (bias_sums, _bias_sums) = sums_of_output(bias_gradient.as_mut(), 1, &stream)?;
     let arguments = GradientArguments {
@@ -189,6 +187,20 @@ fn output(
         Some(of) if wanted => Output::new(name, of, device).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Those of taps and bias.
+fn parameter_outputs(
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    wanted: Wanted,
+    device: &CudaDevice,
+) -> Result<[Option<Output>; 2]> {
+    let weight = Some(weight);
+    Ok([
+        output("the gradient of weight", weight, wanted.weight, device)?,
+        output("the gradient of bias", bias, wanted.bias, device)?,
+    ])
 }
 
 /// The address of an output, 0 where there is none, with a guard as [`address_mut`] has it.
