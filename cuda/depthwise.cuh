@@ -357,12 +357,18 @@ template <class T> __device__ inline T *kept(T *pointer)
     return pointer;
 }
 
-// Starts a copy of 16 bytes to shared memory, or of zeros.
-__device__ inline void start_copy(uint4 *to, const void *from, bool zeros)
+// Addresses of shared memory.
+__device__ inline uint32_t shared_address(const void *pointer)
 {
-    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(zeros ? 0 : 16) : "memory");
+    return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
+
+// Starts a copy of 16 bytes to shared memory, or of zeros, for which it does not read.
+__device__ inline void start_copy(uint32_t to, const void *from, bool zeros)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(zeros ? 0 : 16) : "memory");
+}
+__device__ inline void start_copy(uint4 *to, const void *from, bool zeros) { start_copy(shared_address(to), from, zeros); }
 
 // Copies COUNT vectors of 16 bytes of a row from place `first` on by the lanes of a warp; zeros for those outside of the
 // row. The row begins at a multiple of 16 bytes and holds whole vectors, and `first` is a multiple of them.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "depthwise_frame_gradients.cuh"
+#include "depthwise_frame_moments.cuh"
 #include "depthwise_frames.cuh"
 #include "depthwise_long.cuh"
 #include "depthwise_row_gradients.cuh"
@@ -248,24 +249,34 @@
     DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 64)                                               \
     DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 128)
 
-// CHANNELS: those of a block.
-#define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SPLIT)             \
+#define DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, TAPS)                                        \
     extern "C" __global__ void __launch_bounds__(32 * FRAME_WARPS, 1)                           \
-        depthwise_toeplitz_frames_##TAPS##_by_##CHANNELS##SUFFIX##_##NAME(                      \
-            const __grid_constant__ Correlation c)                                              \
+        depthwise_frame_moments_##TAPS##_##NAME(const __grid_constant__ Gradient g)             \
     {                                                                                           \
-        correlate_toeplitz_frames<TYPE, TAPS, SPLIT, CHANNELS>(c);                              \
+        frame_moments<TYPE, pairs_of_taps(TAPS)>(g);                                            \
     }
 
-#define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS, CHANNELS)                              \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, , false)                       \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, CHANNELS, _split, true)
+#define DEPTHWISE_FRAME_MOMENTS(TYPE, NAME)                                                     \
+    DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 32)                                              \
+    DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 64)                                              \
+    DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 128)
 
-// 128 taps of two terms of two channels would not fit into the registers.
+// The last arguments: channels of a block, rounds of 512 outputs of an item, buffers of rows.
+#define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT, ...)                  \
+    extern "C" __global__ void __launch_bounds__(32 * FRAME_WARPS, 1)                           \
+        depthwise_toeplitz_frames_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c) \
+    {                                                                                           \
+        correlate_toeplitz_frames<TYPE, TAPS, SPLIT, __VA_ARGS__>(c);                           \
+    }
+
+// A warp has the taps of two channels in registers or, of two terms, those of one.
+#define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS)                                        \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, , false, 32, 1, 3)                       \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true, 16, 2, 3)                  \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _small, false, 16, 1, 2)                 \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_small, true, 16, 1, 2)
+
 #define DEPTHWISE_TOEPLITZ_FRAMES(TYPE, NAME)                                                   \
-    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32, 16)                                          \
-    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64, 16)                                          \
-    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 128, 16)                                         \
-    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32, 32)                                          \
-    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64, 32)                                          \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, 128, 32, , false)
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32)                                              \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64)                                              \
+    DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 128)

@@ -1,16 +1,15 @@
 // The short convolution of tensors of 16-bit elements with up to 128 taps, on the tensor cores:
 // what both layouts share, and channels-first tensors. Channels-last ones: depthwise_toeplitz_frames.cuh.
 //
-// A channel's convolution is a product with a Toeplitz matrix: 32 outputs of a segment of a
-// row take the 32 + taps - 1 samples from their first one's on,
+// A channel's convolution is a product with a Toeplitz matrix: the outputs of a segment of a row take the samples from
+// their first one's on,
 //
 //     y[t + n] = sum over p of x[t + p - left] * weight[p - n].
 //
-// A warp makes 512 outputs of a row at a time: 16 rows of the A operand, which start 32 samples
-// apart, by the 32 columns of B. The samples pass through shared memory, from where `ldmatrix`
-// reads the overlapping rows. A tile of B that starts at sample 16 kt and output 8 nt depends on
-// d = 2 kt - nt alone, and its second register is the first one of tile d + 1: so the whole
-// matrix is a register for each d, kept over all rows of the channel that a warp takes.
+// A warp makes 512 outputs of a row at a time, in 8 segments of 64: operand A is 16 outputs by 16 samples of the matrix, B the
+// same 16 samples of each segment, which `ldmatrix` reads from shared memory. A tile of A that starts at output 16 m and
+// sample 16 k depends on d = k - m alone: so the whole matrix is a few tiles, kept in registers over all rows of the channel
+// that a warp takes. Rows g and g + 8 of A are outputs 2 g and 2 g + 1, so that a lane has both of a word.
 //
 // Weights that are not of the elements' type are split into two terms of it, which keeps their
 // precision. A product with a zero of the matrix would spread NaN and infinity to outputs that
@@ -33,20 +32,6 @@ __device__ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint3
     }
 }
 
-// Word i of lane t of four neighbouring lanes becomes word t of lane i.
-__device__ inline void transpose_quad(uint32_t (&words)[4])
-{
-    const bool upper = threadIdx.x & 2, odd = threadIdx.x & 1;
-    const uint32_t a = __shfl_xor_sync(0xFFFFFFFFu, upper ? words[0] : words[2], 2);
-    const uint32_t b = __shfl_xor_sync(0xFFFFFFFFu, upper ? words[1] : words[3], 2);
-    words[0] = upper ? a : words[0], words[1] = upper ? b : words[1];
-    words[2] = upper ? words[2] : a, words[3] = upper ? words[3] : b;
-    const uint32_t e = __shfl_xor_sync(0xFFFFFFFFu, odd ? words[0] : words[1], 1);
-    const uint32_t f = __shfl_xor_sync(0xFFFFFFFFu, odd ? words[2] : words[3], 1);
-    words[0] = odd ? e : words[0], words[1] = odd ? words[1] : e;
-    words[2] = odd ? f : words[2], words[3] = odd ? words[3] : f;
-}
-
 // The channel's taps over a power of two, so that the largest is of the order of 1: none leaves
 // the range of f16.
 __device__ inline float power_of_two_near(float largest)
@@ -57,24 +42,24 @@ __device__ inline float power_of_two_near(float largest)
 }
 
 // Four 8 by 8 matrices of 16-bit elements, whose rows lane i % 8 of each eight lanes points to.
-__device__ inline void load_matrices(uint32_t (&a)[4], const uint4 *row)
+__device__ inline void load_matrices(uint32_t (&a)[4], uint32_t row)
 {
-    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-                 : "r"(at)
+                 : "r"(row)
                  : "memory");
 }
+__device__ inline void load_matrices(uint32_t (&a)[4], const uint4 *row) { load_matrices(a, shared_address(row)); }
 
 // As `load_matrices`, each matrix transposed.
-__device__ inline void load_transposed(uint32_t (&a)[4], const uint4 *row)
+__device__ inline void load_transposed(uint32_t (&a)[4], uint32_t row)
 {
-    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-                 : "r"(at)
+                 : "r"(row)
                  : "memory");
 }
+__device__ inline void load_transposed(uint32_t (&a)[4], const uint4 *row) { load_transposed(a, shared_address(row)); }
 
 // `sum` of two elements, each NaN from the first one on of its `words` that is not finite.
 template <class T> __device__ inline void note_not_finite(uint32_t &sum, uint32_t words)
@@ -83,6 +68,19 @@ template <class T> __device__ inline void note_not_finite(uint32_t &sum, uint32_
         asm("fma.rn.bf16x2 %0, %1, %2, %0;" : "+r"(sum) : "r"(words), "r"(0u));
     } else {
         asm("fma.rn.f16x2 %0, %1, %2, %0;" : "+r"(sum) : "r"(words), "r"(0u));
+    }
+}
+
+// Stores two elements at `row + position`, an address divisible by 4, without what lies beyond the row.
+template <class T> __device__ inline void store_word(T *row, int position, int length, uint32_t word)
+{
+    if (position >= 0 && position + 1 < length) {
+        __stcs(reinterpret_cast<uint32_t *>(row + position), word);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            if (position + i >= 0 && position + i < length) Element<T>::put(row + (position + i), word, i);
+        }
     }
 }
 
@@ -99,119 +97,187 @@ __device__ float correlate_at(const Correlation &c, int channel, float bias, con
     return sum;
 }
 
-constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time
+// The samples of a channel; those of an output begin at place `start`, and are `stride` apart.
+template <class T> struct OwnSamples {
+    int channel;
+    const T *x;
+    int start;
+    long long stride;
+};
+
+constexpr int SEGMENT = 64;           // outputs
+constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time: 8 segments
+
+// Where a warp's unit of 8 samples lies in shared memory: 8 units, one in each segment, in different banks.
+constexpr __device__ int place_of_unit(int unit) { return unit + unit / 8; }
+
 constexpr int TOEPLITZ_WARPS = 4;     // of a block
 
 // The taps of a channel as a warp multiplies by them: at most TAPS, shifted by up to SHIFTS samples.
 template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
     static_assert(sizeof(T) == 2 && TAPS % 32 == 0);
-    static constexpr int STEPS = (TAPS + 32 + SHIFTS + 15) / 16; // of 16 samples, that 32 outputs read
-    static constexpr int LAST = (TAPS + 6 + SHIFTS) / 8;         // tiles d from -1 to LAST are not all zero
+    static constexpr int TILES = (TAPS + 14 + SHIFTS) / 16 + 1; // of 16 outputs by 16 samples, that are not all zero
+    static constexpr int STEPS = TILES + SEGMENT / 16 - 1;      // of 16 samples, that the outputs of a segment read
     static constexpr int TERMS = SPLIT ? 2 : 1;
     static constexpr bool SCALED = SPLIT && !Element<T>::BFLOAT; // bf16 has the range of f32
-    static constexpr int UNITS = (TOEPLITZ_OUTPUTS - 32) / 8 + 2 * STEPS; // of 8 samples, that all outputs read
-    // Unit i at i + i / 4: units 4 apart, as `ldmatrix` reads them, lie in different banks.
-    static constexpr int PITCH = UNITS + UNITS / 4;
+    static constexpr int UNITS = (TOEPLITZ_OUTPUTS - SEGMENT) / 8 + 2 * STEPS; // of 8 samples, that all outputs read
+    // Two steps at a time are read, of which the last may be for nobody.
+    static constexpr int PLACES = UNITS + 2 * (STEPS % 2), PITCH = PLACES + (PLACES - 1) / 8;
 
-    const Correlation &c;
-    int channel;
-    uint32_t matrix[TERMS][LAST + 3]; // [term][d + 1]: weight[8 d + k - n - shift] at k = 2 t and 2 t + 1, n = g
-    float scale, bias;
+    static constexpr int BEFORE = 24, STAGED = 16 * TILES + BEFORE; // taps in shared memory, of which there are fewer
+    static_assert(15 + SHIFTS <= BEFORE && STAGED <= 4 * PITCH);
 
-    // `units`: the warp's part of shared memory, PITCH of them, through which the taps pass.
-    __device__ Toeplitz(const Correlation &c, int channel, int shift, uint4 *units) : c(c), channel(channel), scale(1.0f)
+    // [term][d]: weight[16 d + k - n - shift]; its registers at outputs n = 2 g, 2 g + 1, 2 g and 2 g + 1, at samples
+    // k = 2 t and 2 t + 1, of the last two 8 more.
+    uint32_t matrix[TERMS][TILES][4];
+    float scale = 1.0f, bias;
+
+    // Reads those of COUNT channels by way of shared memory, STAGED floats of each at a multiple of 8 bytes.
+    template <int COUNT>
+    static __device__ void read_all(Toeplitz (&taps)[COUNT], const Correlation &c, const int (&channels)[COUNT], int shift,
+                                    float *const (&staged)[COUNT])
     {
-        const int lane = threadIdx.x, g = lane >> 2, t = lane & 3;
-        // With zeros around them that the matrix reads as well.
-        float *const taps = reinterpret_cast<float *>(units);
-        constexpr int BEFORE = 24, STAGED = 8 * (LAST + 1) + 8 + BEFORE;
-        static_assert(STAGED <= 4 * PITCH);
-        float largest = 0.0f;
+        constexpr int EACH = (STAGED + 31) / 32;
+        float weights[COUNT][EACH];
+        const auto load = [&](auto element) {
 #pragma unroll
-        for (int i = 0; i < (STAGED + 31) / 32; i++) {
-            const int at = lane + 32 * i, tap = at - BEFORE;
-            const float weight = tap >= 0 && tap < c.taps ? read(c.weight, channel, tap) : 0.0f;
-            largest = fmaxf(largest, fabsf(weight));
-            if (at < STAGED) taps[at] = weight;
-        }
-        if (SCALED) {
+            for (int k = 0; k < COUNT; k++) {
 #pragma unroll
-            for (int distance = 16; distance; distance >>= 1) {
-                largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
+                for (int i = 0; i < EACH; i++) {
+                    const int tap = static_cast<int>(threadIdx.x) + 32 * i - BEFORE - shift;
+                    weights[k][i] = tap >= 0 && tap < c.taps ? element(channels[k], tap) : 0.0f;
+                }
+                taps[k].bias = read_bias(c.bias, channels[k]);
             }
-            scale = power_of_two_near(largest);
+        };
+        const auto at = [&](int channel, int tap) { return channel * c.weight.channel_stride + tap * c.weight.tap_stride; };
+        // The types that are common without asking for more.
+        if (!SPLIT) {
+            load([&](int channel, int tap) { return static_cast<float>(static_cast<const T *>(c.weight.data)[at(channel, tap)]); });
+        } else if (c.weight.kind == 0) {
+            load([&](int channel, int tap) { return static_cast<const float *>(c.weight.data)[at(channel, tap)]; });
+        } else {
+            load([&](int channel, int tap) { return read(c.weight, channel, tap); });
+        }
+#pragma unroll
+        for (int k = 0; k < COUNT; k++) {
+            if (SCALED) {
+                float largest = 0.0f;
+#pragma unroll
+                for (int i = 0; i < EACH; i++) largest = fmaxf(largest, fabsf(weights[k][i]));
+#pragma unroll
+                for (int distance = 16; distance; distance >>= 1) {
+                    largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
+                }
+                taps[k].scale = power_of_two_near(largest);
+            }
+            const float inverse = SCALED ? 1.0f / taps[k].scale : 1.0f; // exact
+#pragma unroll
+            for (int i = 0; i < EACH; i++) {
+                const int place = threadIdx.x + 32 * i;
+                if (place < STAGED) staged[k][place] = weights[k][i] * inverse;
+            }
         }
         __syncwarp();
-        const float inverse = 1.0f / scale; // exact
 #pragma unroll
-        for (int d = -1; d <= LAST + 1; d++) {
-            float pair[2];
-#pragma unroll
-            for (int i = 0; i < 2; i++) pair[i] = taps[BEFORE + 8 * d + 2 * t + i - g - shift] * inverse;
-            matrix[0][d + 1] = Element<T>::pack(pair);
-            if (SPLIT) {
-#pragma unroll
-                for (int i = 0; i < 2; i++) pair[i] -= Element<T>::unpack(matrix[0][d + 1], i);
-                matrix[TERMS - 1][d + 1] = Element<T>::pack(pair);
-            }
-        }
-        bias = read_bias(c.bias, channel);
-        __syncwarp(); // the taps have been read
+        for (int k = 0; k < COUNT; k++) taps[k].take(staged[k]);
+        __syncwarp(); // they have been read
     }
 
-    // 512 sums, over the scale, [nt]: columns 8 nt + 2 t and one more of rows g and g + 8: output 32 row + column.
-    __device__ void products(float (&sums)[4][4], const uint4 *units) const
+    __device__ void take(const float *staged)
     {
-        const int lane = threadIdx.x;
+        const float *const own = staged + BEFORE + 2 * (threadIdx.x & 3) - 2 * (threadIdx.x >> 2);
 #pragma unroll
-        for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = SCALED ? 0.0f : bias;
+        for (int half = 0; half < 2 * TILES; half++) {
+            const float2 two = *reinterpret_cast<const float2 *>(own + 8 * half);
+            const float before = own[8 * half - 1];
+            set(half / 2, half % 2 * 2, two.x, two.y);
+            set(half / 2, half % 2 * 2 + 1, before, two.x);
+        }
+    }
+
+    __device__ void set(int d, int part, float first, float second)
+    {
+        float pair[2] = {first, second};
+        matrix[0][d][part] = Element<T>::pack(pair);
+        if (SPLIT) {
 #pragma unroll
-        for (int kt = 0; kt < STEPS; kt++) {
+            for (int k = 0; k < 2; k++) pair[k] -= Element<T>::unpack(matrix[0][d][part], k);
+            matrix[TERMS - 1][d][part] = Element<T>::pack(pair);
+        }
+    }
+
+    // Where a lane's share of the first samples lies among a row's units, and of the first outputs among its words.
+    static __device__ int place_of_samples(int lane) { return place_of_unit(SEGMENT / 8 * (lane & 7)) + (lane >> 3); }
+    static __device__ int place_of_outputs(int lane) { return 4 * place_of_unit(SEGMENT / 4 * (lane & 3)) + (lane >> 2); }
+    // Units from there to a word of `finish`.
+    static constexpr __device__ int place_of_part(int part, int half) { return place_of_unit(SEGMENT / 8 * half + 2 * part); }
+
+    // 512 sums, over the scale, of 16 outputs each of 8 segments: those at 2 g of segments 2 t and 2 t + 1, and at 2 g + 1.
+    // `origin`: this lane's first samples in shared memory.
+    __device__ void products(float (&sums)[SEGMENT / 16][4], uint32_t origin) const
+    {
+#pragma unroll
+        for (int i = 0; i < SEGMENT / 4; i++) sums[i / 4][i % 4] = SCALED ? 0.0f : bias;
+#pragma unroll
+        for (int steps = 0; steps < STEPS; steps += 2) {
             uint32_t samples[4];
-            const int row = (lane & 7) + (lane & 8), unit = 2 * kt + (lane >> 4);
-            load_matrices(samples, units + 5 * row + unit + unit / 4);
+            load_matrices(samples, origin + 16 * place_of_unit(2 * steps));
 #pragma unroll
             for (int term = 0; term < TERMS; term++) {
 #pragma unroll
-                for (int nt = 0; nt < 4; nt++) {
-                    const int d = 2 * kt - nt;
-                    if (d < -1 || d > LAST) continue;
-                    multiply_add<T>(sums[nt], samples, matrix[term][d + 1], matrix[term][d + 2]);
+                for (int step = steps; step < steps + 2; step++) {
+                    const int half = 2 * (step - steps);
+#pragma unroll
+                    for (int part = 0; part < SEGMENT / 16; part++) {
+                        const int d = step - part;
+                        if (d < 0 || d >= TILES) continue;
+                        multiply_add<T>(sums[part], matrix[term][d], samples[half], samples[half + 1]);
+                    }
                 }
             }
         }
         __syncwarp(); // the samples have been read
     }
 
-    // From those to outputs, two in a word, [nt][half]: of rows g and g + 8. Output 0 takes its first sample from place
-    // `start` of `x`, whose samples are `stride` apart.
-    __device__ void finish(float (&sums)[4][4], const T *x, int start, long long stride, uint32_t (&words)[4][2]) const
+    // The output of `finish` that a word begins with.
+    static __device__ int output(int part, int half)
+    {
+        return SEGMENT * (2 * (threadIdx.x & 3) + half) + 16 * part + 2 * (threadIdx.x >> 2);
+    }
+
+    // From those to outputs, two in a word. `samples()`: the OwnSamples of the first of 512 outputs, to sum those that are
+    // not finite.
+    template <class F>
+    __device__ void finish(const Correlation &c, float (&sums)[SEGMENT / 16][4], uint32_t (&words)[SEGMENT / 16][2],
+                           const F &samples) const
     {
         if (SCALED) {
 #pragma unroll
-            for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
+            for (int i = 0; i < SEGMENT / 4; i++) sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
         }
         if (c.silu) {
 #pragma unroll
-            for (int i = 0; i < 16; i++) sums[i / 4][i % 4] = silu<T>(sums[i / 4][i % 4]);
+            for (int i = 0; i < SEGMENT / 4; i++) sums[i / 4][i % 4] = silu<T>(sums[i / 4][i % 4]);
         }
         uint32_t finite = 0; // NaN where an output is not finite
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            words[i / 2][i % 2] = Element<T>::pack(&sums[i / 2][2 * (i % 2)]);
+        for (int i = 0; i < SEGMENT / 8; i++) {
+            const float pair[2] = {sums[i / 2][i % 2], sums[i / 2][i % 2 + 2]};
+            words[i / 2][i % 2] = Element<T>::pack(pair);
             note_not_finite<T>(finite, words[i / 2][i % 2]);
         }
         if (__any_sync(0xFFFFFFFFu, finite & 0x7FFF7FFFu)) {
-            const int g = threadIdx.x >> 2, t = threadIdx.x & 3;
 #pragma unroll 1
-            for (int i = 0; i < 8; i++) {
-                const int first = start + 32 * (g + 8 * (i % 2)) + 8 * (i / 2) + 2 * t;
-                float pair[2] = {correlate_at(c, channel, bias, x, first, stride),
-                                 correlate_at(c, channel, bias, x, first + 1, stride)};
+            for (int i = 0; i < SEGMENT / 8; i++) {
+                const OwnSamples<T> own = samples();
+                const int first = own.start + output(i / 2, i % 2);
+                float pair[2] = {correlate_at(c, own.channel, bias, own.x, first, own.stride),
+                                 correlate_at(c, own.channel, bias, own.x, first + 1, own.stride)};
                 if (c.silu) pair[0] = silu<T>(pair[0]), pair[1] = silu<T>(pair[1]);
                 const uint32_t word = Element<T>::pack(pair);
 #pragma unroll
-                for (int k = 0; k < 8; k++) words[k / 2][k % 2] = k == i ? word : words[k / 2][k % 2];
+                for (int k = 0; k < SEGMENT / 8; k++) words[k / 2][k % 2] = k == i ? word : words[k / 2][k % 2];
             }
         }
     }
@@ -240,7 +306,6 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
     int batch = static_cast<int>(item / tiles_a_row), tile = static_cast<int>(item % tiles_a_row);
     if (left_over == 0) return;
 
-    const Taps taps(c, channel, shift, units);
     const T *const x_rows = static_cast<const T *>(c.x.data) + channel * c.x.line_stride;
     Window<T, 8> next[LOADS];
     const T *next_x;
@@ -258,7 +323,7 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
             if (unit >= UNITS) continue;
             if constexpr (ALIGNED) {
                 const bool outside = at < 0 || at >= c.input_length;
-                start_copy(next_units + unit + unit / 4, outside ? next_x : next_x + at, outside);
+                start_copy(next_units + place_of_unit(unit), outside ? next_x : next_x + at, outside);
             } else {
                 next[i].load(next_x, at, c.input_length, next_misaligned);
             }
@@ -267,6 +332,8 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
         if (++tile == tiles_a_row) tile = 0, batch++;
     };
     start_load();
+    Taps taps[1];
+    Taps::read_all(taps, c, {channel}, shift, {reinterpret_cast<float *>(shared[threadIdx.y][ALIGNED ? 1 : 0])});
     for (; left_over > 0; left_over--) {
         const T *const x = next_x;
         T *const y = next_y;
@@ -287,21 +354,26 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
                 const int unit = lane + 32 * i;
                 next[i].align(first - c.left, next_misaligned);
                 const uint32_t *words = next[i].words;
-                if (unit < UNITS) units[unit + unit / 4] = make_uint4(words[0], words[1], words[2], words[3]);
+                if (unit < UNITS) units[place_of_unit(unit)] = make_uint4(words[0], words[1], words[2], words[3]);
             }
             __syncwarp();
             if (left_over > 1) start_load();
         }
 
-        float sums[4][4];
-        uint32_t words[4][2];
-        taps.products(sums, units);
-        taps.finish(sums, x, first - c.left, 1, words);
+        float sums[SEGMENT / 16][4];
+        uint32_t words[SEGMENT / 16][2];
+        taps[0].products(sums, shared_address(units + Taps::place_of_samples(lane)));
+        taps[0].finish(c, sums, words, [&] { return OwnSamples<T>{channel, x, first - c.left, 1}; });
+        const int at = first + Taps::output(0, 0), left_over_outputs = c.output_length - at;
+        T *const to = y + at;
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            uint32_t unit[4] = {words[0][i], words[1][i], words[2][i], words[3][i]};
-            transpose_quad(unit); // of neighbouring outputs
-            store_vector(y, first + 32 * (g + 8 * i) + 8 * t, c.output_length, !ALIGNED, unit);
+        for (int i = 0; i < SEGMENT / 8; i++) {
+            const int k = 16 * (i / 2) + SEGMENT * (i % 2);
+            if (ALIGNED) {
+                if (k < left_over_outputs) __stcs(reinterpret_cast<uint32_t *>(to + k), words[i / 2][i % 2]);
+            } else {
+                store_word(y, at + k, c.output_length, words[i / 2][i % 2]);
+            }
         }
     }
 }

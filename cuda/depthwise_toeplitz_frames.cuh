@@ -1,150 +1,151 @@
 // The short convolution of channels-last tensors of 16-bit elements with up to 128 taps, on the tensor cores, by the
 // products of depthwise_toeplitz.cuh.
 //
-// A block takes 16 or 32 neighbouring channels, 32 or 64 bytes of each frame, and 512 frames at a time; each of its warps
-// has the taps of one or two channels in registers. Frames come to shared memory by cp.async, two tiles ahead. From there
-// `ldmatrix` turns 8 frames by 8 channels into rows of each channel, one tile ahead, which the products read as those of
-// channels-first tensors; outputs go back the same way, so that neighbouring lanes write what the block has of a frame.
+// A block takes 512 or 1024 frames at a time, an item; each of its warps has the taps of one or two channels in registers.
+// Frames come to shared memory two items ahead and turn to rows one item ahead (depthwise_frame_rows.cuh), which the products
+// read as those of channels-first tensors; outputs take their samples' place, and go back the same way one item later, so
+// that neighbouring lanes write what the block has of a frame. With three buffers of rows an item takes one barrier, with
+// two of them, for GPUs with less shared memory, two.
 //
-// Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor, and with 16
-// channels a block by the L2, which has a request for each 32 bytes.
+// Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor, and by shared
+// memory, which is busy for 60 % of the time.
 #pragma once
 
-#include "depthwise_toeplitz.cuh"
+#include "depthwise_frame_rows.cuh"
 
-constexpr int FRAME_WARPS = 16; // of a block
-
-// CHANNELS: of a block, 16 or 32.
-template <class T, int TAPS, bool SPLIT, int CHANNELS> struct FramesInShared {
+// CHANNELS: of a block, 16 or 32. ROUNDS: of 512 outputs of each, of an item. BUFFERS: tiles of rows, 3 or 2.
+template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS, int BUFFERS> struct FramesInShared {
     typedef Toeplitz<T, TAPS, SPLIT, 0> Taps;
-    static constexpr int FRAMES = 8 * Taps::UNITS, OCTETS = CHANNELS / 8;
-    static constexpr int ROW = Taps::PITCH | 1; // of a channel: those of 8 channels lie in different banks
-    static constexpr int STEP = 4 / OCTETS;     // units that the four matrices of an instruction have, of all octets
-    static_assert((OCTETS == 2 || OCTETS == 4) && Taps::UNITS % STEP == 0);
-    uint4 frames[2][FRAMES * OCTETS];
-    uint4 rows[2][CHANNELS][ROW]; // of each channel its samples, and then its outputs, 8 in a unit
-
-    // Where 8 channels of a frame lie: those of 8 neighbouring frames in different banks.
-    static __device__ int place(int frame, int octet)
-    {
-        return frame * OCTETS + (octet ^ (frame / (8 / OCTETS) & (OCTETS - 1)));
-    }
-};
-
-// The taps of a warp's channels: COUNT of them, STRIDE apart, the last one of the tensor instead of those behind it.
-template <class Taps, int COUNT, int STRIDE> struct OwnTaps {
-    Taps first;
-    OwnTaps<Taps, COUNT - 1, STRIDE> others;
-
-    __device__ OwnTaps(const Correlation &c, int channel, uint4 *units)
-        : first(c, min(channel, c.channels - 1), 0, units), others(c, channel + STRIDE, units)
-    {
-    }
-    template <class F> __device__ void each(const F &f, int index = 0) const
-    {
-        f(first, index);
-        others.each(f, index + 1);
-    }
-};
-template <class Taps, int STRIDE> struct OwnTaps<Taps, 0, STRIDE> {
-    __device__ OwnTaps(const Correlation &, int, uint4 *) {}
-    template <class F> __device__ void each(const F &, int = 0) const {}
+    static constexpr int ROUND_UNITS = TOEPLITZ_OUTPUTS / 8, OUTPUTS = ROUNDS * TOEPLITZ_OUTPUTS;
+    static_assert(Taps::UNITS == Taps::PLACES);
+    typedef FrameRows<CHANNELS, Taps::UNITS + (ROUNDS - 1) * ROUND_UNITS> Rows;
+    // Frames of two items; rows, of each channel its samples, and then its outputs; the items under way, and the next one.
+    static constexpr int ROWS_AT = 2 * Rows::FRAMES_BYTES, ITEMS_AT = ROWS_AT + BUFFERS * Rows::ROWS_BYTES;
+    static constexpr int BYTES = ITEMS_AT + ITEMS * static_cast<int>(sizeof(Item));
 };
 
 // Threads: 32 lanes, y over the warps. Blocks: x over groups of channels, y over parts of their work. Frames begin at
 // multiples of 16 bytes.
-template <class T, int TAPS, bool SPLIT, int CHANNELS> __device__ void correlate_toeplitz_frames(const Correlation &c)
+template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS, int BUFFERS>
+__device__ void correlate_toeplitz_frames(const Correlation &c)
 {
-    typedef FramesInShared<T, TAPS, SPLIT, CHANNELS> Shared;
+    typedef FramesInShared<T, TAPS, SPLIT, CHANNELS, ROUNDS, BUFFERS> Shared;
     typedef typename Shared::Taps Taps;
-    constexpr int OCTETS = Shared::OCTETS, STEP = Shared::STEP;
+    typedef typename Shared::Rows Rows;
+    constexpr int OCTETS = Rows::OCTETS, STEP = Rows::STEP, OUTPUTS = Shared::OUTPUTS;
+    constexpr int OWN_CHANNELS = CHANNELS / FRAME_WARPS; // of a warp
     extern __shared__ __align__(16) unsigned char memory[];
-    Shared &shared = *reinterpret_cast<Shared *>(memory);
-    const int lane = threadIdx.x, warp = threadIdx.y, g = lane >> 2, t = lane & 3, matrix = lane >> 3;
     const int first_channel = blockIdx.x * CHANNELS, channels = min(CHANNELS, c.channels - first_channel);
+    const unsigned thread = in_register(threadIdx.x + 32 * threadIdx.y); // reading it takes longer
+    const uint32_t base = in_register(shared_address(memory));
+    const unsigned lane = thread % 32, warp = thread / 32, g = lane / 4, t = lane % 4;
+    const Items items(c.batch, c.output_length, OUTPUTS);
+    const int count = items.count;
+    if (count == 0) return;
+    Item *const remembered = reinterpret_cast<Item *>(memory + Shared::ITEMS_AT);
+    if (thread == 0) remembered[0] = items.first;
 
-    // The block's items: tiles of frames, one after the other.
-    const int tiles = (c.output_length + TOEPLITZ_OUTPUTS - 1) / TOEPLITZ_OUTPUTS;
-    const long long items = static_cast<long long>(c.batch) * tiles;
-    const long long item = items * blockIdx.y / gridDim.y;
-    int left_over = static_cast<int>(items * (blockIdx.y + 1) / gridDim.y - item);
-    const auto next = [&](int &batch, int &tile) {
-        if (++tile == tiles) tile = 0, batch++;
+    // Rows to frames: matrix i has channels 2 i and 2 i + 1 of each octet, so that lane t of four has 8 channels of frame g.
+    const unsigned pair = lane % 8 / 2, matrix = lane / 8;
+    const TwoPlaces turned = Rows::places_to_turn(thread);
+    const TwoPlaces loaded_and_stored(
+        Rows::place_to_load(thread),
+        4 * (Rows::row(8 * (pair % OCTETS) + 2 * matrix + lane % 2) + place_of_unit(warp * STEP) + pair / OCTETS));
+    const TwoPlaces segments(4 * (Rows::row(warp) + Taps::place_of_samples(lane)),
+                             4 * Rows::row(warp) + Taps::place_of_outputs(lane));
+    const auto frames_at = [&](int index) { return base + index % 2 * Rows::FRAMES_BYTES; };
+    const auto rows_at = [&](unsigned index) { return base + Shared::ROWS_AT + index % BUFFERS * Rows::ROWS_BYTES; };
+    const auto item_at = [&](int index) { return load_item(base + Shared::ITEMS_AT + index % ITEMS * sizeof(Item)); };
+
+    const auto load = [&](int index, Item item) {
+        if (thread == 0) remembered[(index + 1) % ITEMS] = item.next(OUTPUTS, c.output_length);
+        Rows::template load<T>(frames_at(index) + loaded_and_stored.first(), thread, c.x, item.batch, item.first - c.left,
+                               c.input_length, first_channel, channels);
     };
-    int batch = static_cast<int>(item / tiles), tile = static_cast<int>(item % tiles); // of the products
-    int loaded_batch = batch, loaded_tile = tile, loaded_buffer = 0;                   // of the next copies
-    if (left_over == 0) return;
+    const auto turn_to_rows = [&](int index) {
+        Rows::turn(frames_at(index) + turned.first(), rows_at(index) + turned.second(), thread);
+    };
 
+    load(0, items.first);
+    end_group_of_copies();
+    if (count > 1) load(1, items.first.next(OUTPUTS, c.output_length));
+    end_group_of_copies();
     // Those behind the last channel are its taps, and zeros, for nobody.
-    const OwnTaps<Taps, CHANNELS / FRAME_WARPS, FRAME_WARPS> taps(c, first_channel + warp, shared.rows[0][warp]);
+    Taps taps[OWN_CHANNELS];
+    const auto own_channel = [&](int k) { return min(first_channel + static_cast<int>(warp) + k * FRAME_WARPS, c.channels - 1); };
+    const auto staged = [&](int k) { return reinterpret_cast<float *>(memory + Shared::ROWS_AT + 16 * Rows::row(warp + k * FRAME_WARPS)); };
+    if constexpr (OWN_CHANNELS == 1) {
+        Taps::read_all(taps, c, {own_channel(0)}, 0, {staged(0)});
+    } else {
+        Taps::read_all(taps, c, {own_channel(0), own_channel(1)}, 0, {staged(0), staged(1)});
+    }
 
-    const auto load = [&] {
-        const T *const x = static_cast<const T *>(c.x.data) + loaded_batch * c.x.batch_stride + first_channel;
-        uint4 *const to = shared.frames[loaded_buffer];
-        for (int i = lane + 32 * warp; i < Shared::FRAMES * OCTETS; i += 32 * FRAME_WARPS) {
-            const int frame = i / OCTETS, octet = i % OCTETS;
-            const int at = loaded_tile * TOEPLITZ_OUTPUTS - c.left + frame;
-            const bool outside = at < 0 || at >= c.input_length || 8 * octet >= channels;
-            start_copy(to + Shared::place(frame, octet), outside ? x : x + at * c.x.line_stride + 8 * octet, outside);
-        }
-        end_group_of_copies();
-        next(loaded_batch, loaded_tile);
-        loaded_buffer ^= 1;
-    };
-    const auto turn_to_rows = [&](int buffer) {
-        for (int first = warp * STEP; first < Taps::UNITS; first += FRAME_WARPS * STEP) {
-            uint32_t words[4]; // [unit][octet]: channel g, frames 2 t and 2 t + 1
-            const int frame = 8 * (first + matrix / OCTETS) + (lane & 7);
-            load_transposed(words, shared.frames[buffer] + Shared::place(frame, matrix % OCTETS));
+    // The outputs of an item, which take the place of its samples.
+    const auto convolve = [&](int index) {
+        const uint32_t rows = rows_at(index);
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int unit = first + i / OCTETS;
-                reinterpret_cast<uint32_t *>(shared.rows[buffer][g + 8 * (i % OCTETS)] + unit + unit / 4)[t] = words[i];
+        for (int part = 0; part < OWN_CHANNELS * ROUNDS; part++) {
+            const int k = part / ROUNDS, round = part % ROUNDS;
+            const int before = 16 * (Rows::row(k * FRAME_WARPS) + place_of_unit(round * Shared::ROUND_UNITS));
+            float sums[SEGMENT / 16][4];
+            uint32_t words[SEGMENT / 16][2];
+            taps[k].products(sums, rows + before + segments.first());
+            taps[k].finish(c, sums, words, [&] {
+                const Item item = item_at(index);
+                const T *const x = static_cast<const T *>(c.x.data) + item.batch * c.x.batch_stride + own_channel(k);
+                return OwnSamples<T>{own_channel(k), x, item.first + round * TOEPLITZ_OUTPUTS - c.left, c.x.line_stride};
+            });
+            const uint32_t to = rows + before + segments.second();
+#pragma unroll
+            for (int i = 0; i < SEGMENT / 8; i++) store_shared(to + 16 * Taps::place_of_part(i / 2, i % 2), words[i / 2][i % 2]);
+        }
+    };
+    const auto store = [&](int index) {
+        constexpr int STEP_UNITS = STEP * FRAME_WARPS;
+        const uint32_t from = rows_at(index) + loaded_and_stored.second();
+        const Item item = item_at(index);
+        const unsigned octet = t % OCTETS;
+        const int at = item.first + static_cast<int>(8 * (warp * STEP + t / OCTETS) + g);
+        const int length = 8 * octet < channels ? c.output_length : 0;
+        T *y = static_cast<T *>(c.y) + (static_cast<long long>(item.batch) * c.output_length + at) * c.channels +
+               (first_channel + 8 * octet);
+#pragma unroll
+        for (int i = 0; i * STEP_UNITS < OUTPUTS / 8; i++, y += 8ll * STEP_UNITS * c.channels) {
+            uint32_t words[4];
+            load_transposed(words, from + 16 * place_of_unit(i * STEP_UNITS));
+            if (at + 8 * i * STEP_UNITS < length) {
+                __stcs(reinterpret_cast<uint4 *>(y), make_uint4(words[0], words[1], words[2], words[3]));
             }
         }
     };
-    load();
-    wait_for_copies<0>();
-    __syncthreads(); // the taps have been read, too
-    if (left_over > 1) load();
+
+    wait_for_copies<1>();
+    __syncthreads();
     turn_to_rows(0);
-    int buffer = 0;
 #pragma unroll 1
-    for (; left_over > 0; left_over--, buffer ^= 1, next(batch, tile)) {
-        const int first = tile * TOEPLITZ_OUTPUTS;
+    for (int i = 0; i <= count; i++) {
         wait_for_copies<0>();
-        __syncthreads(); // rows of this tile and frames of the next one are there; the outputs before have left
-        if (left_over > 2) load();
-        if (left_over > 1) turn_to_rows(buffer ^ 1);
-
-        taps.each([&](const Taps &taps, int index) {
-            uint4 *const own = shared.rows[buffer][warp + index * FRAME_WARPS];
-            float sums[4][4];
-            uint32_t words[4][2];
-            taps.products(sums, own);
-            const T *const x = static_cast<const T *>(c.x.data) + batch * c.x.batch_stride + taps.channel;
-            taps.finish(sums, x, first - c.left, c.x.line_stride, words);
-            // Unit i at i + i / 4, as for the samples: then the lanes' words lie in different banks.
-#pragma unroll
-            for (int i = 0; i < 8; i++) {
-                const int row = g + 8 * (i % 2);
-                reinterpret_cast<uint32_t *>(own + 5 * row + i / 2)[t] = words[i / 2][i % 2];
-            }
-        });
-        __syncthreads();
-
-        T *const y = static_cast<T *>(c.y) + static_cast<long long>(batch) * c.output_length * c.channels + first_channel;
-#pragma unroll
-        for (int i = 0; i < TOEPLITZ_OUTPUTS / 8 / STEP / FRAME_WARPS; i++) {
-            const int unit = (i * FRAME_WARPS + warp) * STEP;
-            uint32_t words[4]; // [unit][octet]: frame g, channels 2 t and 2 t + 1
-            const int own_unit = unit + matrix / OCTETS;
-            load_transposed(words, shared.rows[buffer][(lane & 7) + 8 * (matrix % OCTETS)] + own_unit + own_unit / 4);
-            transpose_quad(words); // lane t: all words of unit t / OCTETS and octet t % OCTETS
-            const int at = first + 8 * (unit + t / OCTETS) + g, octet = t % OCTETS;
-            if (at < c.output_length && 8 * octet < channels) {
-                uint4 *const to = reinterpret_cast<uint4 *>(y + static_cast<long long>(at) * c.channels + 8 * octet);
-                __stcs(to, make_uint4(words[0], words[1], words[2], words[3]));
+        __syncthreads(); // rows of this item, frames of the next one and outputs of the one before are there
+        if (i + 2 < count) load(i + 2, item_at(i + 2));
+        end_group_of_copies();
+        if (BUFFERS == 2) {
+            if (i > 0) store(i - 1);
+            __syncthreads(); // its rows may be written to
+            if (i + 1 < count) turn_to_rows(i + 1);
+            if (i < count) convolve(i);
+            continue;
+        }
+        // While the products of an item are made, the frames of the next one turn to rows and the outputs of the one before
+        // leave: half of the warps make their products first, so that both go on at the same time. Products of two terms
+        // take most of the time, and are faster together.
+        const unsigned products_phase = SPLIT ? 0 : warp / 4 & 1;
+#pragma unroll 1
+        for (unsigned phase = 0; phase < 2; phase++) {
+            if (phase == products_phase) {
+                if (i < count) convolve(i);
+            } else {
+                if (i + 1 < count) turn_to_rows(i + 1);
+                if (i > 0) store(i - 1);
             }
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn gradients(
         Some(all) => Ok(all),
         None => in_two_passes(forward, activation, x, weight, bias, dy, wanted),
     };
-    if !is_transposed(forward, activation, dy)? {
+    if !is_transposed(forward, activation, x, dy)? {
         return of(forward, x, dy);
     }
     let layout = Conv1dLayout::Bhl;
@@ -69,21 +69,29 @@ pub(crate) struct Wanted {
 /// Whether a GPU computes all gradients as those of channels-first tensors: where it has no kernel that makes the
 /// gradient of a channels-last input from `dy` as it lies.
 #[cfg(feature = "cuda")]
-fn is_transposed(forward: &Correlation, activation: Activation, dy: &Tensor) -> Result<bool> {
-    use crate::cuda::depthwise::{EXACT_TAPS, SHORT_TAPS};
+fn is_transposed(
+    forward: &Correlation,
+    activation: Activation,
+    x: &Tensor,
+    dy: &Tensor,
+) -> Result<bool> {
+    use crate::cuda::depthwise::{sums_frames, EXACT_TAPS, SHORT_TAPS};
     if !dy.device().is_cuda() || forward.layout == Conv1dLayout::Bhl || forward.taps <= EXACT_TAPS {
         return Ok(false);
     }
-    // Up to so many taps one pass over channels-first tensors makes all of them; an activation of more taps is taken
-    // apart in f32, whose kernels are for channels-first tensors.
-    if forward.taps <= SHORT_TAPS || activation != Activation::None {
+    // An activation of more taps is taken apart in f32, whose kernels are for channels-first tensors.
+    if activation != Activation::None {
         return Ok(true);
+    }
+    // Up to so many taps one pass over channels-first tensors makes all gradients.
+    if forward.taps <= SHORT_TAPS {
+        return Ok(!sums_frames(forward, x, dy)?);
     }
     Ok(!super::is_taken_as_it_lies(&forward.transposed(), dy)?)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn is_transposed(_: &Correlation, _: Activation, _: &Tensor) -> Result<bool> {
+fn is_transposed(_: &Correlation, _: Activation, _: &Tensor, _: &Tensor) -> Result<bool> {
     Ok(false)
 }
 
@@ -148,16 +156,16 @@ fn linear(
     }
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        use crate::cuda::depthwise::parameter_gradients;
-        // The kernels of these sums are for channels-first tensors.
+        use crate::cuda::depthwise::{parameter_gradients, sums_frames};
+        // Most kernels of these sums are for channels-first tensors.
         let parameters = match forward.layout {
-            Conv1dLayout::Bhl => parameter_gradients(forward, x, weight, bias, dz, wanted)?,
-            Conv1dLayout::Blh => {
+            Conv1dLayout::Blh if !sums_frames(forward, x, dz)? => {
                 let (x, dz) = (transposed(x)?, transposed(dz)?);
                 let layout = Conv1dLayout::Bhl;
                 let rows = Correlation { layout, ..*forward };
                 parameter_gradients(&rows, &x, weight, bias, &dz, wanted)?
             }
+            _ => parameter_gradients(forward, x, weight, bias, dz, wanted)?,
         };
         return Ok(Gradients {
             x: dx,

@@ -1,9 +1,9 @@
 //! Lengths, numbers of taps, dtypes.
 
-use crate::case::{check, dtypes, tolerance, Case, Causal, Symmetric, DTYPES};
+use crate::case::{check, dtypes, rows, tolerance, Case, Causal, Symmetric, DTYPES};
 use crate::common::{assert_close_slices, random_tensor, to_f64};
 use crate::twin;
-use candle_core::{DType, Device, Module, Result};
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_flashfftconv::Conv1dLayout::{Bhl, Blh};
 
 fn ugly_sizes(device: &Device) -> Result<()> {
@@ -113,17 +113,58 @@ fn many_taps_of_frames(device: &Device) -> Result<()> {
 }
 twin!(many_taps_of_frames, super::many_taps_of_frames);
 
+/// Channels-last gradients of many taps: inputs and outputs of different lengths, several tiles of a sequence.
+fn gradients_of_many_taps_of_frames(device: &Device) -> Result<()> {
+    for (channels, length, taps, padding) in [
+        (8, 1024, 128, Causal),
+        (24, 2100, 33, Symmetric(20)), // more outputs than inputs
+        (16, 1030, 65, Symmetric(0)),  // fewer
+        (40, 700, 9, Symmetric(3)),
+        (8, 2049, 64, Symmetric(55)),
+        (16, 520, 41, Symmetric(60)), // of padding alone
+        (8, 1500, 12, Symmetric(14)),
+    ] {
+        let case = Case::new([3, channels, length], taps, padding);
+        for dtype in [DType::F16, DType::BF16] {
+            check(device, case, Blh, dtype, dtype);
+            check(device, case, Blh, dtype, DType::F32);
+        }
+    }
+    Ok(())
+}
+twin!(
+    gradients_of_many_taps_of_frames,
+    super::gradients_of_many_taps_of_frames
+);
+
 /// More tiles than blocks, of enough channels that a block has several tiles: the same as channels first.
 fn many_tiles_of_many_taps(device: &Device) -> Result<()> {
-    let case = Case::new([1, 2240, 1600], 20, Causal);
+    let case = Case::new([1, 2240, 2100], 20, Causal);
     for parameters in [DType::BF16, DType::F32] {
         let x = random_tensor(1, &case.input_shape(Blh), DType::BF16, device)?;
         let weight = random_tensor(2, &[case.channels, case.taps], parameters, device)?;
-        let frames = case.convolution(&weight, None, Blh).forward(&x)?;
-        let rows = x.transpose(1, 2)?.contiguous()?;
-        let rows = case.convolution(&weight, None, Bhl).forward(&rows)?;
-        let want = to_f64(&rows.transpose(1, 2)?);
-        assert_close_slices(&to_f64(&frames), &want, tolerance(DType::BF16), "frames");
+        let dy = random_tensor(3, &case.input_shape(Blh), DType::BF16, device)?;
+        let of = |layout, x: &Tensor, dy: &Tensor| -> Result<[Vec<f64>; 3]> {
+            let (x, weight) = (Var::from_tensor(x)?, Var::from_tensor(&weight)?);
+            let y = case.convolution(&weight, None, layout).forward(&x)?;
+            let gradients = (&y * dy)?.backward()?;
+            let of = |var: &Var| match gradients.get(var) {
+                Some(gradient) => Ok(gradient.clone()),
+                None => candle_core::bail!("no gradient"),
+            };
+            Ok([
+                rows(&y, layout),
+                rows(&of(&x)?, layout),
+                to_f64(&of(&weight)?),
+            ])
+        };
+        let got = of(Blh, &x, &dy)?;
+        let channels_first = |t: &Tensor| t.transpose(1, 2)?.contiguous();
+        let want = of(Bhl, &channels_first(&x)?, &channels_first(&dy)?)?;
+        let dtypes = [DType::BF16, DType::BF16, parameters];
+        for (k, what) in ["y", "dx", "dweight"].into_iter().enumerate() {
+            assert_close_slices(&got[k], &want[k], tolerance(dtypes[k]), what);
+        }
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use super::arguments::{GradientArguments, Parameter, Signal};
 use super::operand::{address, address_mut, lines_are_aligned, parameter, signal, TapOrder};
 use super::recipe::{self, ElementType, Launch};
-use crate::cuda::device::{load, load_with_shared_memory};
-use crate::depthwise::{Activation, Conv1dLayout, Correlation, Gradients, Wanted};
+use crate::cuda::device::{load, load_with_shared_memory, Limits};
+use crate::depthwise::{Activation, Correlation, Gradients, Wanted};
 use crate::Error;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
@@ -99,8 +99,26 @@ pub(crate) fn gradients(
     }))
 }
 
-/// The gradients of taps and bias that are wanted, with any number of taps and any padding, of channels-first tensors whose
-/// last dimension is contiguous.
+/// Whether there is a kernel of the gradients of taps and bias for consecutive channels-last tensors as they lie.
+pub(crate) fn sums_frames(c: &Correlation, x: &Tensor, dy: &Tensor) -> Result<bool> {
+    let (x_storage, x_layout) = x.storage_and_layout();
+    let (dy_storage, dy_layout) = dy.storage_and_layout();
+    let (Storage::Cuda(x_storage), Storage::Cuda(dy_storage)) = (&*x_storage, &*dy_storage) else {
+        return Ok(false);
+    };
+    let device = x_storage.device();
+    let stream = device.cuda_stream();
+    let element = ElementType::of("x", x.dtype())?;
+    let (x_base, _x) = address("x", x_storage, &stream)?;
+    let (dy_base, _dy) = address("dy", dy_storage, &stream)?;
+    let aligned = lines_are_aligned(&signal("x", x_base, element, x_layout)?, element)
+        && lines_are_aligned(&signal("dy", dy_base, element, dy_layout)?, element);
+    let memory = Limits::of(device)?.shared_memory_bytes;
+    Ok(recipe::sums_frames(c, element, aligned, memory))
+}
+
+/// The gradients of taps and bias that are wanted, with any number of taps and any padding, of tensors whose last dimension
+/// is contiguous: channels-first ones, or channels-last ones where [`sums_frames`] says so.
 pub(crate) fn parameter_gradients(
     c: &Correlation,
     x: &Tensor,
@@ -119,10 +137,8 @@ pub(crate) fn parameter_gradients(
     }
     let (x_storage, x_layout) = x.storage_and_layout();
     let (dy_storage, dy_layout) = dy.storage_and_layout();
-    let (Storage::Cuda(x_storage), Storage::Cuda(dy_storage), Conv1dLayout::Bhl) =
-        (&*x_storage, &*dy_storage, c.layout)
-    else {
-        candle_core::bail!("the gradients of many taps: expected channels-first CUDA tensors")
+    let (Storage::Cuda(x_storage), Storage::Cuda(dy_storage)) = (&*x_storage, &*dy_storage) else {
+        candle_core::bail!("the gradients of many taps: expected CUDA tensors")
     };
     let device = x_storage.device();
     let stream = device.cuda_stream();
@@ -132,7 +148,8 @@ pub(crate) fn parameter_gradients(
     let x_signal = signal("x", x_base, element, x_layout)?;
     let dy_signal = signal("dy", dy_base, element, dy_layout)?;
     let aligned = lines_are_aligned(&x_signal, element) && lines_are_aligned(&dy_signal, element);
-    let launch = recipe::long_gradients(c, element, aligned)?;
+    let memory = Limits::of(device)?.shared_memory_bytes;
+    let launch = recipe::long_gradients(c, element, aligned, memory)?;
     let [mut weight_gradient, mut bias_gradient] = parameter_outputs(weight, bias, wanted, device)?;
     let (weight_sums, _weight_sums) = sums_of_output(weight_gradient.as_mut(), c.taps, &stream)?;
     let (bias_sums, _bias_sums) = sums_of_output(bias_gradient.as_mut(), 1, &stream)?;

@@ -18,7 +18,7 @@ mod operand;
 mod recipe;
 
 #[cfg(feature = "cuda")]
-pub(crate) use backward::{gradients, parameter_gradients};
+pub(crate) use backward::{gradients, parameter_gradients, sums_frames};
 #[cfg(feature = "cuda")]
 pub(crate) use forward::{correlate, has_kernel};
 #[cfg(feature = "cuda")]

@@ -2,8 +2,8 @@
 
 use super::rows::{cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_PADDINGS};
 use super::{
-    check, frames, kernel_taps, units, ElementType, Family, Launch, EXACT_TAPS, LONG_OUTPUTS,
-    LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+    check, frame_moments, frames, kernel_taps, units, ElementType, Family, Launch, EXACT_TAPS,
+    LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 use crate::Error;
@@ -103,13 +103,34 @@ pub(super) fn suffix(activation: Activation) -> &'static str {
     }
 }
 
-/// The kernel of the gradients of taps and bias alone, of channels-first tensors. `aligned`: as of [`gradients`].
+/// Whether there is a kernel of the gradients of taps and bias alone of channels-last tensors. `aligned`,
+/// `shared_memory_bytes`: as of [`long_gradients`].
+pub(in super::super) fn sums_frames(
+    c: &Correlation,
+    element: ElementType,
+    aligned: bool,
+    shared_memory_bytes: usize,
+) -> bool {
+    frame_moments::sums(c, element, aligned, shared_memory_bytes).is_some()
+}
+
+/// The kernel of the gradients of taps and bias alone, of channels-last tensors where [`sums_frames`] says so. `aligned`: as
+/// of [`gradients`]; `shared_memory_bytes`: what the device's blocks can have.
 pub(in super::super) fn long_gradients(
     c: &Correlation,
     element: ElementType,
     aligned: bool,
+    shared_memory_bytes: usize,
 ) -> Result<Launch, Error> {
     check(c)?;
+    if c.layout == Conv1dLayout::Blh {
+        let launch = frame_moments::sums(c, element, aligned, shared_memory_bytes);
+        return launch.ok_or_else(|| Error::OutOfRange {
+            quantity: "taps",
+            expected: "those of a kernel for channels-last tensors".into(),
+            got: c.taps.to_string(),
+        });
+    }
     if c.taps > MOST_BLOCKS * TAP_BLOCK {
         return Err(Error::OutOfRange {
             quantity: "taps",
@@ -222,16 +243,24 @@ mod tests {
 
     #[test]
     fn of_many_taps_by_dtype() {
+        const MEMORY: usize = 227 << 10;
         let c = geometry(Bhl, (16, 768, 8192), 130);
-        let aligned = long_gradients(&c, F16, true).unwrap();
+        let aligned = long_gradients(&c, F16, true, MEMORY).unwrap();
         assert_eq!(aligned.function, "depthwise_unit_moments_128_f16");
         assert_eq!((aligned.grid, aligned.vectors_a_row), ((768, 1, 2), 1024));
-        let half = long_gradients(&c, F16, false).unwrap();
+        let half = long_gradients(&c, F16, false, MEMORY).unwrap();
         assert_eq!(half.function, "depthwise_toeplitz_row_gradients_f16");
         // 8192 samples and 112 behind them are five tiles.
         assert_eq!((half.grid, half.pieces), ((768, 10, 2), 10));
-        let single = long_gradients(&c, F32, true).unwrap();
+        let single = long_gradients(&c, F32, true, MEMORY).unwrap();
         assert_eq!(single.function, "depthwise_long_row_gradients_f32");
         assert_eq!(single.grid, (768, 32, 2));
+
+        let frames = geometry(Blh, (16, 768, 8192), 128);
+        assert!(sums_frames(&frames, F16, true, MEMORY));
+        let launch = long_gradients(&frames, F16, true, MEMORY).unwrap();
+        assert_eq!(launch.function, "depthwise_frame_moments_128_f16");
+        assert!(!sums_frames(&frames, F32, true, MEMORY));
+        assert!(long_gradients(&frames, F32, true, MEMORY).is_err());
     }
 }

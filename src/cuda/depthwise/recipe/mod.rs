@@ -1,6 +1,7 @@
 //! Which kernel computes a short convolution, on which grid: plain numbers, chosen by pure functions.
 
 mod forward;
+mod frame_moments;
 mod frames;
 mod gradients;
 mod rows;
@@ -8,7 +9,7 @@ mod toeplitz_frames;
 mod units;
 
 pub(super) use forward::{correlation, takes_frames};
-pub(super) use gradients::{gradients, long_gradients};
+pub(super) use gradients::{gradients, long_gradients, sums_frames};
 
 use crate::depthwise::Correlation;
 use crate::Error;
@@ -59,6 +60,7 @@ pub(super) enum Family {
     UnitGradients,
     UnitMoments,
     FrameGradients,
+    FrameMoments,
     Long,
     LongFrames,
 }
@@ -67,8 +69,8 @@ pub(super) enum Family {
 pub(super) fn module(family: Family, element: ElementType) -> &'static str {
     use ElementType::{Bf16, F16, F32};
     use Family::{
-        FrameGradients, Frames, Long, LongFrames, RowGradients, Rows, UnitGradients, UnitMoments,
-        Units,
+        FrameGradients, FrameMoments, Frames, Long, LongFrames, RowGradients, Rows, UnitGradients,
+        UnitMoments, Units,
     };
     match (family, element) {
         // No recipe of units is of f32.
@@ -91,10 +93,12 @@ pub(super) fn module(family: Family, element: ElementType) -> &'static str {
         (FrameGradients, F32) => "depthwise_frame_gradients_f32",
         (FrameGradients, F16) => "depthwise_frame_gradients_f16",
         (FrameGradients, Bf16) => "depthwise_frame_gradients_bf16",
+        (FrameMoments, F16) => "depthwise_frame_moments_f16",
+        (FrameMoments, Bf16) => "depthwise_frame_moments_bf16",
         (LongFrames, F16) => "depthwise_long_frames_f16",
         (LongFrames, Bf16) => "depthwise_long_frames_bf16",
-        // No recipe of that family is of f32.
-        (Long | LongFrames, F32) => "depthwise_long_f32",
+        // No recipe of those families is of f32.
+        (Long | LongFrames | FrameMoments, F32) => "depthwise_long_f32",
         (Long, F16) => "depthwise_long_f16",
         (Long, Bf16) => "depthwise_long_bf16",
     }

@@ -4,13 +4,39 @@ use super::forward::{TOEPLITZ_OUTPUTS, TOEPLITZ_TAPS};
 use super::{ElementType, Family, Launch};
 use crate::depthwise::{Conv1dLayout, Correlation};
 
-/// Warps of a block: each takes a channel or, which is better, two.
-const FRAME_WARPS: usize = 16;
+/// Warps of a block: each takes a channel or two.
+pub(super) const FRAME_WARPS: usize = 16;
 
-/// Taps of which a warp has those of two channels in registers, with weights of the samples' type and with others,
-/// which take two registers.
-const TAPS_OF_TWO: usize = 128;
-const SPLIT_TAPS_OF_TWO: usize = 64;
+/// What a block has in shared memory at a time.
+#[derive(Clone, Copy)]
+struct Tiles {
+    channels: usize,
+    /// Of 512 outputs of each channel.
+    rounds: usize,
+    /// Of rows of all channels.
+    buffers: usize,
+}
+
+/// With weights of the samples' type.
+const ONE_TERM: Tiles = Tiles {
+    channels: 32,
+    rounds: 1,
+    buffers: 3,
+};
+
+/// With others, of which a warp has as many registers for one channel.
+const TWO_TERMS: Tiles = Tiles {
+    channels: 16,
+    rounds: 2,
+    buffers: 3,
+};
+
+/// Where others have more channels or frames than there are, or more shared memory than a block can have.
+const SMALL: Tiles = Tiles {
+    channels: 16,
+    rounds: 1,
+    buffers: 2,
+};
 
 /// Whether they take the tensors: channels last, frames aligned.
 pub(super) fn takes(c: &Correlation, element: ElementType, aligned: bool) -> bool {
@@ -30,40 +56,62 @@ pub(super) fn correlation(
     same_type: bool,
     shared_memory_bytes: usize,
 ) -> Launch {
-    let (split, taps_of_two) = match same_type {
-        true => ("", TAPS_OF_TWO),
-        false => ("_split", SPLIT_TAPS_OF_TWO),
+    let (split, large) = match same_type {
+        true => ("", ONE_TERM),
+        false => ("_split", TWO_TERMS),
     };
-    let two = c.channels > FRAME_WARPS
-        && taps <= taps_of_two
-        && shared_bytes(taps, 2 * FRAME_WARPS) <= shared_memory_bytes;
-    let channels = if two { 2 * FRAME_WARPS } else { FRAME_WARPS };
-    let tiles = c.output_length.div_ceil(TOEPLITZ_OUTPUTS);
-    let groups = c.channels.div_ceil(channels);
-    let parts = parts_of_groups(groups, c.batch.saturating_mul(tiles));
+    let worthwhile = c.channels > large.channels / 2
+        && c.output_length > large.rounds * TOEPLITZ_OUTPUTS / 2
+        && large.shared_bytes(taps) <= shared_memory_bytes;
+    let (small, tiles) = match worthwhile {
+        true => ("", large),
+        false => ("_small", SMALL),
+    };
+    let items = c.output_length.div_ceil(tiles.rounds * TOEPLITZ_OUTPUTS);
+    let groups = c.channels.div_ceil(tiles.channels);
+    let parts = parts_of_groups(groups, c.batch.saturating_mul(items));
     let name = element.name();
     Launch {
-        shared_bytes: super::word(shared_bytes(taps, channels)),
+        shared_bytes: super::word(tiles.shared_bytes(taps)),
         ..Launch::new(
             Family::LongFrames,
-            format!("depthwise_toeplitz_frames_{taps}_by_{channels}{split}_{name}"),
+            format!("depthwise_toeplitz_frames_{taps}{split}{small}_{name}"),
             (groups, parts, 1),
             (32, FRAME_WARPS),
         )
     }
 }
 
-/// As `FramesInShared`: frames of two tiles, and rows of each channel in units of 8 samples, of two tiles.
-fn shared_bytes(taps: usize, channels: usize) -> usize {
-    let steps = (taps + 32).div_ceil(16);
-    let units = (TOEPLITZ_OUTPUTS - 32) / 8 + 2 * steps;
-    let row = (units + units / 4) | 1;
-    2 * 2 * channels * 8 * units + 2 * 16 * channels * row
+impl Tiles {
+    /// As `FramesInShared`: frames of two items, rows of each channel in units of 8 samples, and where the items are.
+    fn shared_bytes(&self, taps: usize) -> usize {
+        const ITEMS: usize = 8 * 8;
+        // Of 16 samples, that a segment of 64 outputs reads.
+        let steps = (taps + 14) / 16 + 1 + 3;
+        let units = (self.rounds * TOEPLITZ_OUTPUTS - 64) / 8 + 2 * steps;
+        let rows = frame_rows(self.channels, units);
+        2 * rows.frames_bytes + self.buffers * rows.rows_bytes + ITEMS
+    }
+}
+
+/// As `FrameRows`: the bytes of so many units of 8 samples of each channel, as frames and as rows.
+pub(super) struct FrameRows {
+    pub frames_bytes: usize,
+    pub rows_bytes: usize,
+}
+
+pub(super) fn frame_rows(channels: usize, units: usize) -> FrameRows {
+    let pitch = units + (units - 1) / 8;
+    let row = pitch + (12 - pitch % 8) % 8;
+    FrameRows {
+        frames_bytes: 2 * channels * 8 * units,
+        rows_bytes: 16 * (channels * row + 4),
+    }
 }
 
 /// Into how many blocks the tiles of each group of channels go, so that the last of them ends soonest on a large GPU,
 /// which has a block a multiprocessor, and setting one up takes the time of a tile.
-fn parts_of_groups(groups: usize, tiles: usize) -> usize {
+pub(super) fn parts_of_groups(groups: usize, tiles: usize) -> usize {
     const MULTIPROCESSORS: usize = 132;
     const MOST_PARTS: usize = 512;
     (1..=tiles.clamp(1, MOST_PARTS))
@@ -83,7 +131,7 @@ mod tests {
     use ElementType::{Bf16, F32};
 
     /// Shared memory of a block on a small card and on a large one.
-    const SMALL: usize = 99 << 10;
+    const FEW: usize = 99 << 10;
     const LARGE: usize = 227 << 10;
 
     #[test]
@@ -93,30 +141,41 @@ mod tests {
             assert!(takes_frames(&c, Bf16, true));
             correlation(&c, Bf16, true, same_type, memory).unwrap()
         };
-        let many = launch(100, false, SMALL);
-        assert_eq!(
-            many.function,
-            "depthwise_toeplitz_frames_128_by_16_split_bf16"
-        );
-        assert_eq!(launch(100, false, LARGE), many);
-        // 49 groups of 32 tiles: 392 blocks of 4 on 132 multiprocessors take three rounds.
-        assert_eq!((many.grid, many.block), ((49, 8, 1), (32, 16, 1)));
-        // 640 frames of 32 bytes, 101 units in a channel's row.
-        assert_eq!(many.shared_bytes, 2 * (640 * 32 + 16 * 101 * 16));
-        assert!(many.shared_bytes as usize <= SMALL);
+        let one_term = launch(100, true, LARGE);
+        assert_eq!(one_term.function, "depthwise_toeplitz_frames_128_bf16");
+        // 25 groups of 32 tiles: 125 blocks of at most 7 on 132 multiprocessors.
+        assert_eq!((one_term.grid, one_term.block), ((25, 5, 1), (32, 16, 1)));
+        // 640 frames of 64 bytes, 92 units in a channel's row.
+        let bytes = 2 * 640 * 64 + 3 * 16 * (32 * 92 + 4) + 64;
+        assert_eq!(one_term.shared_bytes, bytes);
 
-        let two = launch(100, true, LARGE);
-        assert_eq!(two.function, "depthwise_toeplitz_frames_128_by_32_bf16");
-        assert_eq!((two.grid.0, two.block), (25, (32, 16, 1)));
-        assert_eq!(two.shared_bytes, 2 * many.shared_bytes);
-        assert!(two.shared_bytes as usize <= LARGE);
-        let fewer = launch(64, false, LARGE).function;
-        assert_eq!(fewer, "depthwise_toeplitz_frames_64_by_32_split_bf16");
-        let small = launch(17, true, SMALL).function;
-        assert_eq!(small, "depthwise_toeplitz_frames_32_by_16_bf16");
+        let two_terms = launch(100, false, LARGE);
+        let function = "depthwise_toeplitz_frames_128_split_bf16";
+        assert_eq!(
+            (two_terms.function.as_str(), two_terms.grid.0),
+            (function, 49)
+        );
+        // 1152 frames of 32 bytes, 164 units in a channel's row.
+        let bytes = 2 * 1152 * 32 + 3 * 16 * (16 * 164 + 4) + 64;
+        assert_eq!(two_terms.shared_bytes, bytes);
+
+        for (taps, same_type) in [(128, true), (128, false), (17, true), (33, false)] {
+            let large = launch(taps, same_type, LARGE);
+            assert!(large.shared_bytes as usize <= LARGE);
+            let small = launch(taps, same_type, FEW);
+            let (begin, end) = large.function.rsplit_once('_').unwrap();
+            assert_eq!(small.function, format!("{begin}_small_{end}"));
+            assert!(small.shared_bytes as usize <= FEW);
+        }
         let few = geometry(Blh, (16, 16, 1024), 17);
         let few = correlation(&few, Bf16, true, true, LARGE).unwrap();
-        assert_eq!(few.function, "depthwise_toeplitz_frames_32_by_16_bf16");
+        assert_eq!(few.function, "depthwise_toeplitz_frames_32_small_bf16");
+        let short = geometry(Blh, (16, 776, 512), 17);
+        let short = correlation(&short, Bf16, true, false, LARGE).unwrap();
+        assert_eq!(
+            short.function,
+            "depthwise_toeplitz_frames_32_split_small_bf16"
+        );
     }
 
     #[test]

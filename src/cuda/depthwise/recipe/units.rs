@@ -107,9 +107,14 @@ fn pairs_of_taps(taps: usize) -> usize {
 }
 
 /// Units of `dy` that a warp of that kernel has in shared memory beside as many as a tile has: `MATRICES - 8` there.
-fn units_ahead(taps: usize) -> usize {
+pub(super) fn units_ahead(taps: usize) -> usize {
     const OF_A_MATRIX: usize = 8;
     (2 * pairs_of_taps(taps) + OF_A_MATRIX).next_multiple_of(4) - OF_A_MATRIX
+}
+
+/// Units from the first one of `dy` that a unit of `x` meets, with the first `taps` taps, to that in line with it.
+pub(super) fn line_of_units(c: &Correlation, taps: usize) -> isize {
+    -(c.left - (taps as isize - 1)).div_euclid(UNIT as isize)
 }
 
 /// Taps of the kernel of the gradients of taps and bias alone for those of a block, where there is one: the units of `dy`
@@ -121,8 +126,7 @@ pub(super) fn taps_of_moments(
 ) -> Option<usize> {
     let taps = c.taps.min(TAP_BLOCK);
     let most = TOEPLITZ_TAPS.into_iter().find(|&most| taps <= most)?;
-    // Units from the first one of `dy` that a unit of `x` meets to that in line with it.
-    let line = -(c.left - (taps as isize - 1)).div_euclid(UNIT as isize);
+    let line = line_of_units(c, taps);
     let whole = c.input_length.is_multiple_of(UNIT) && c.output_length.is_multiple_of(UNIT);
     let takes = c.layout == Conv1dLayout::Bhl
         && element != ElementType::F32
