@@ -63,10 +63,11 @@ struct Items {
 
     __device__ Items(int batch, int length, int frames)
     {
-        const int tiles = (length + frames - 1) / frames;
-        const long long items = static_cast<long long>(batch) * tiles, begin = items * blockIdx.y / gridDim.y;
-        count = static_cast<int>(items * (blockIdx.y + 1) / gridDim.y - begin);
-        first = {static_cast<int>(begin / tiles), static_cast<int>(begin % tiles) * frames};
+        const unsigned tiles = (length + frames - 1) / frames;
+        const Share share(batch * tiles, blockIdx.y, gridDim.y);
+        count = share.count;
+        first.batch = share.begin / tiles;
+        first.first = (share.begin - first.batch * tiles) * frames;
     }
 };
 
