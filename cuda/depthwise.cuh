@@ -363,11 +363,14 @@ __device__ inline uint32_t shared_address(const void *pointer)
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// Starts a copy of 16 bytes to shared memory, or of zeros, for which it does not read.
-__device__ inline void start_copy(uint32_t to, const void *from, bool zeros)
+// Starts a copy of so many bytes to 16 of shared memory, zeros behind them.
+__device__ inline void start_copy_of(int bytes, uint32_t to, const void *from)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(zeros ? 0 : 16) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
+
+// Starts a copy of 16 bytes to shared memory, or of zeros, for which it does not read.
+__device__ inline void start_copy(uint32_t to, const void *from, bool zeros) { start_copy_of(zeros ? 0 : 16, to, from); }
 __device__ inline void start_copy(uint4 *to, const void *from, bool zeros) { start_copy(shared_address(to), from, zeros); }
 
 // Copies COUNT vectors of 16 bytes of a row from place `first` on by the lanes of a warp; zeros for those outside of the

@@ -212,18 +212,20 @@
 
 // The last arguments are the bounds of the launch: two terms and asynchronous copies are faster with all the registers
 // that the compiler can use, one block a multiprocessor at least, the others with more blocks.
-#define DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT, ALIGNED, ...)                \
+#define DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT, STARTS, ...)                 \
     extern "C" __global__ void __launch_bounds__(__VA_ARGS__)                                   \
         depthwise_toeplitz_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c)       \
     {                                                                                           \
-        correlate_toeplitz<TYPE, TAPS, SPLIT, ALIGNED>(c);                                      \
+        correlate_toeplitz<TYPE, TAPS, SPLIT, RowStarts::STARTS>(c);                            \
     }
 
 #define DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, TAPS)                                               \
-    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, , false, false, 32 * TOEPLITZ_WARPS)            \
-    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _split, true, false, 32 * TOEPLITZ_WARPS)       \
-    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _aligned, false, true, 32 * TOEPLITZ_WARPS)     \
-    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _split_aligned, true, true, 32 * TOEPLITZ_WARPS, 1)
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, , false, Any, 32 * TOEPLITZ_WARPS)              \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _split, true, Any, 32 * TOEPLITZ_WARPS)         \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _aligned, false, Aligned, 32 * TOEPLITZ_WARPS)  \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _split_aligned, true, Aligned, 32 * TOEPLITZ_WARPS, 1) \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _like_outputs, false, LikeOutputs, 32 * TOEPLITZ_WARPS) \
+    DEPTHWISE_TOEPLITZ_KERNEL(TYPE, NAME, TAPS, _split_like_outputs, true, LikeOutputs, 32 * TOEPLITZ_WARPS, 1)
 
 #define DEPTHWISE_TOEPLITZ(TYPE, NAME)                                                          \
     DEPTHWISE_TOEPLITZ_TAPS(TYPE, NAME, 32)                                                     \

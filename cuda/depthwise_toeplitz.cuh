@@ -296,18 +296,26 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
     }
 };
 
+// Where rows of x begin. Aligned: at multiples of 16 bytes, and they hold whole vectors. LikeOutputs: always so many samples
+// further behind such a multiple than those of y.
+enum class RowStarts { Any, Aligned, LikeOutputs };
+
 // Threads: 32 lanes, y over warps. Blocks: x over channels, y over parts of the channel's work.
-// At most TAPS taps. Where ALIGNED, all rows begin at multiples of 16 bytes and hold whole vectors:
-// then whole vectors are copied to shared memory, up to 7 samples before the first one that is
-// needed, and the matrix is shifted as much. Otherwise the samples are, in registers.
-template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate_toeplitz(const Correlation &c)
+// At most TAPS taps. Tiles begin at multiples of 16 bytes of y. Unless rows of x begin anywhere, vectors are copied to shared
+// memory, up to 7 samples before the first one that is needed, and the matrix is shifted as much. Otherwise the samples are,
+// in registers.
+template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void correlate_toeplitz(const Correlation &c)
 {
-    typedef Toeplitz<T, TAPS, SPLIT, ALIGNED ? 7 : 0> Taps;
+    constexpr bool COPIED = STARTS != RowStarts::Any, ALIGNED = STARTS == RowStarts::Aligned;
+    typedef Toeplitz<T, TAPS, SPLIT, COPIED ? 7 : 0> Taps;
     constexpr int UNITS = Taps::UNITS, LOADS = (UNITS + 31) / 32;
-    __shared__ uint4 shared[TOEPLITZ_WARPS][ALIGNED ? 2 : 1][Taps::PITCH];
+    __shared__ uint4 shared[TOEPLITZ_WARPS][COPIED ? 2 : 1][Taps::PITCH];
     uint4 *units = shared[threadIdx.y][0];
-    const int shift = ALIGNED ? -c.left & 7 : 0;
-    const int channel = blockIdx.x, lane = threadIdx.x, g = lane >> 2, t = lane & 3;
+    const int channel = blockIdx.x, lane = threadIdx.x;
+    const T *const x_rows = static_cast<const T *>(c.x.data) + channel * c.x.line_stride;
+    T *const y_rows = static_cast<T *>(c.y) + static_cast<long long>(channel) * c.output_length;
+    const int further = ALIGNED ? 0 : misalignment(x_rows) - misalignment(y_rows);
+    const int shift = COPIED ? further - c.left & 7 : 0;
 
     // The warp's items: tiles of rows, one after the other.
     const int misaligned_most = c.output_length % VECTOR<T> ? VECTOR<T> - 1 : 0;
@@ -317,7 +325,6 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
     int batch = items.begin / tiles_a_row, tile = items.begin - batch * tiles_a_row;
     if (left_over == 0) return;
 
-    const T *const x_rows = static_cast<const T *>(c.x.data) + channel * c.x.line_stride;
     Window<T, 8> next[LOADS];
     const T *next_x;
     T *next_y;
@@ -325,7 +332,7 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
     uint4 *next_units = units;
     const auto start_load = [&] {
         next_x = x_rows + batch * c.x.batch_stride;
-        next_y = static_cast<T *>(c.y) + (static_cast<long long>(batch) * c.channels + channel) * c.output_length;
+        next_y = y_rows + static_cast<long long>(batch) * c.channels * c.output_length;
         next_t = tile * TOEPLITZ_OUTPUTS - misalignment(next_y);
         next_misaligned = misalignment(next_x);
 #pragma unroll
@@ -335,21 +342,24 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
             if constexpr (ALIGNED) {
                 const bool outside = at < 0 || at >= c.input_length;
                 start_copy(next_units + place_of_unit(unit), outside ? next_x : next_x + at, outside);
+            } else if constexpr (COPIED) {
+                const int count = at > -8 ? max(min(c.input_length - at, 8), 0) : 0;
+                start_copy_of(2 * count, shared_address(next_units + place_of_unit(unit)), next_x + at);
             } else {
                 next[i].load(next_x, at, c.input_length, next_misaligned);
             }
         }
-        if (ALIGNED) end_group_of_copies();
+        if (COPIED) end_group_of_copies();
         if (++tile == tiles_a_row) tile = 0, batch++;
     };
     start_load();
     Taps taps[1];
-    Taps::read_all(taps, c, {channel}, shift, {reinterpret_cast<float *>(shared[threadIdx.y][ALIGNED ? 1 : 0])});
+    Taps::read_all(taps, c, {channel}, shift, {reinterpret_cast<float *>(shared[threadIdx.y][COPIED ? 1 : 0])});
     for (; left_over > 0; left_over--) {
         const T *const x = next_x;
         T *const y = next_y;
         const int first = next_t;
-        if constexpr (ALIGNED) {
+        if constexpr (COPIED) {
             units = next_units;
             next_units = shared[threadIdx.y][units == shared[threadIdx.y][0]];
             if (left_over > 1) {
@@ -359,6 +369,12 @@ template <class T, int TAPS, bool SPLIT, bool ALIGNED> __device__ void correlate
                 wait_for_copies<0>();
             }
             __syncwarp();
+            // The first vector of the row begins with samples of another one.
+            const int begin = c.left + shift - first;
+            if (!ALIGNED && begin % 8 > 0 && begin / 8 < UNITS) {
+                if (lane < begin % 8) reinterpret_cast<uint16_t *>(units + place_of_unit(begin / 8))[lane] = 0;
+                __syncwarp();
+            }
         } else {
 #pragma unroll
             for (int i = 0; i < LOADS; i++) {

@@ -61,7 +61,13 @@ fn finite_differences() {
 }
 
 fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
-    for (channels, taps, length) in [(4, 3, 60), (16, 21, 60), (3, 7, 1024)] {
+    for (channels, taps, length, sample) in [
+        (4, 3, 60, 20),
+        (16, 21, 60, 20),
+        (3, 7, 1024, 20),
+        (5, 41, 611, 0), // beside the neighbouring rows, which begin anywhere
+        (5, 41, 611, 610),
+    ] {
         let left = taps / 2;
         let case = Case::new([3, channels, length], taps, Symmetric(left));
         let weight = random_tensor(1, &[channels, taps], DType::F32, device)?;
@@ -70,11 +76,11 @@ fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
                 for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
                     let clean = random(2, 3 * channels * length);
                     let mut poisoned = clean.clone();
-                    // Sample 20 of channel 2 of batch item 1.
+                    // That sample of channel 2 of batch item 1.
                     let row = channels + 2;
                     let at = match layout {
-                        Bhl => row * length + 20,
-                        Blh => (length + 20) * channels + 2,
+                        Bhl => row * length + sample,
+                        Blh => (length + sample) * channels + 2,
                     };
                     poisoned[at] = poison;
                     let forward = |values: &[f64]| -> Result<Vec<f64>> {
@@ -85,7 +91,9 @@ fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
                     };
                     let (got, want) = (forward(&poisoned)?, forward(&clean)?);
                     let what = |t| format!("{layout:?} {dtype:?} {taps} taps, output {t}");
-                    let reached = row * length + 20 + left + 1 - taps..=row * length + 20 + left;
+                    let first = (sample + left + 1).saturating_sub(taps);
+                    let last = (sample + left).min(length - 1);
+                    let reached = row * length + first..=row * length + last;
                     for i in reached.clone() {
                         assert!(!got[i].is_finite(), "{}", what(i));
                     }

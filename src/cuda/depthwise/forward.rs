@@ -2,7 +2,7 @@
 
 use super::arguments::{CorrelationArguments, Parameter};
 use super::operand::{
-    address, address_mut, lines_are_aligned, parameter, signal, Operand, TapOrder,
+    address, address_mut, line_starts, lines_are_aligned, parameter, signal, Operand, TapOrder,
 };
 use super::recipe::{self, ElementType, Launch};
 use crate::cuda::device::{load_with_shared_memory, Limits};
@@ -58,10 +58,9 @@ pub(crate) fn correlate(
         }
         None => (Parameter::NONE, None),
     };
-    let aligned = lines_are_aligned(&x_signal, element);
-
+    let starts = line_starts(&x_signal, element, c);
     let memory = Limits::of(device)?.shared_memory_bytes;
-    let launch = recipe::correlation(c, element, aligned, same_type, memory)?;
+    let launch = recipe::correlation(c, element, starts, same_type, memory)?;
     let kernel = load_with_shared_memory(
         device,
         recipe::module(launch.family, element),

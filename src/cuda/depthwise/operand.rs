@@ -1,7 +1,8 @@
 //! From candle's storage to addresses and strides.
 
 use super::arguments::{Parameter, Signal};
-use super::recipe::ElementType;
+use super::recipe::{ElementType, LineStarts};
+use crate::depthwise::{Conv1dLayout, Correlation};
 use crate::Error;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
@@ -128,6 +129,22 @@ pub(in crate::cuda) fn signal(
 pub(super) fn lines_are_aligned(signal: &Signal, element: ElementType) -> bool {
     let aligned = |stride: i64| stride.wrapping_mul(element.bytes() as i64) % 16 == 0;
     signal.data.is_multiple_of(16) && aligned(signal.batch_stride) && aligned(signal.line_stride)
+}
+
+/// Where the lines of a signal begin, of a correlation with a contiguous output.
+pub(super) fn line_starts(signal: &Signal, element: ElementType, c: &Correlation) -> LineStarts {
+    let (batch_stride, line_stride) = match c.layout {
+        Conv1dLayout::Bhl => (c.channels * c.output_length, c.output_length),
+        Conv1dLayout::Blh => (c.channels * c.output_length, c.channels),
+    };
+    let is_whole = |elements: i64| elements.wrapping_mul(element.bytes() as i64) % 16 == 0;
+    let like_outputs = is_whole(signal.batch_stride.wrapping_sub(batch_stride as i64))
+        && is_whole(signal.line_stride.wrapping_sub(line_stride as i64));
+    match lines_are_aligned(signal, element) {
+        true => LineStarts::Aligned,
+        false if like_outputs => LineStarts::LikeOutputs,
+        false => LineStarts::Any,
+    }
 }
 
 /// A weight, `(H, K)` or `(H, 1, K)`, or a bias, `(H,)`, at `base`.

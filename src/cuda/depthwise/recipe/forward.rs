@@ -2,8 +2,8 @@
 
 use super::rows::{known_padding, vectors_a_row, FORWARD_PADDINGS, HALF_PADDINGS, ROW_THREADS};
 use super::{
-    check, frames, kernel_taps, toeplitz_frames, units, ElementType, Family, Launch, EXACT_TAPS,
-    LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+    check, frames, kernel_taps, toeplitz_frames, units, ElementType, Family, Launch, LineStarts,
+    EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Conv1dLayout, Correlation};
 use crate::Error;
@@ -28,17 +28,17 @@ const VECTORS_A_THREAD: usize = 2;
 /// Vectors of a row from which on a block has one row: a warp's two and more.
 const VECTORS_OF_A_BLOCK: usize = 64;
 
-/// The kernel of a correlation. `aligned`: whether each line of the input begins at a multiple
-/// of 16 bytes; `same_type`: whether the weight has the dtype of the input; `shared_memory_bytes`:
+/// The kernel of a correlation. `starts`: where each line of the input begins; `same_type`: whether the weight has the dtype of the input; `shared_memory_bytes`:
 /// what the device's blocks can have.
 pub(in super::super) fn correlation(
     c: &Correlation,
     element: ElementType,
-    aligned: bool,
+    starts: LineStarts,
     same_type: bool,
     shared_memory_bytes: usize,
 ) -> Result<Launch, Error> {
     check(c)?;
+    let aligned = starts == LineStarts::Aligned;
     let name = element.name();
     let toeplitz = TOEPLITZ_TAPS.into_iter().find(|&most| c.taps <= most);
     let whole = |length: usize| length.is_multiple_of(element.vector());
@@ -101,7 +101,11 @@ pub(in super::super) fn correlation(
             let tiles = (c.output_length + element.vector()).div_ceil(TOEPLITZ_OUTPUTS);
             let parts = c.batch.saturating_mul(tiles) / (TOEPLITZ_WARPS * TOEPLITZ_TURNS);
             let split = if same_type { "" } else { "_split" };
-            let rows = if whole_rows { "_aligned" } else { "" };
+            let rows = match starts {
+                _ if whole_rows => "_aligned",
+                LineStarts::LikeOutputs => "_like_outputs",
+                _ => "",
+            };
             Ok(Launch::new(
                 Family::Long,
                 format!("depthwise_toeplitz_{taps}{split}{rows}_{name}"),
@@ -149,45 +153,52 @@ mod tests {
     use super::*;
     use Conv1dLayout::Bhl;
     use ElementType::{Bf16, F16, F32};
+    use LineStarts::{Aligned, Any, LikeOutputs};
 
     /// Of a small card.
     const MEMORY: usize = 99 << 10;
 
     #[test]
     fn the_kernel_by_taps_and_alignment() {
-        let function = |taps, length, aligned| {
+        let function = |taps, length, starts| {
             let c = geometry(Bhl, (16, 768, length), taps);
-            correlation(&c, Bf16, aligned, false, MEMORY)
+            correlation(&c, Bf16, starts, false, MEMORY)
                 .unwrap()
                 .function
         };
-        assert_eq!(function(2, 1024, true), "depthwise_rows_2_bf16");
-        assert_eq!(function(4, 1024, true), "depthwise_rows_4_causal_bf16");
-        assert_eq!(function(5, 1024, true), "depthwise_rows_5_causal_bf16");
-        assert_eq!(function(5, 1024, false), "depthwise_rows_5_bf16");
-        assert_eq!(function(5, 1023, true), "depthwise_rows_5_bf16");
-        assert_eq!(function(5, 504, true), "depthwise_rows_5_bf16");
-        assert_eq!(function(7, 1024, true), "depthwise_units_2_split_bf16");
-        assert_eq!(function(7, 1023, true), "depthwise_rows_7_bf16");
-        assert_eq!(function(9, 1024, true), "depthwise_units_2_split_bf16");
-        assert_eq!(function(9, 1023, true), "depthwise_rows_16_bf16");
+        assert_eq!(function(2, 1024, Aligned), "depthwise_rows_2_bf16");
+        assert_eq!(function(4, 1024, Aligned), "depthwise_rows_4_causal_bf16");
+        assert_eq!(function(5, 1024, Aligned), "depthwise_rows_5_causal_bf16");
+        assert_eq!(function(5, 1024, Any), "depthwise_rows_5_bf16");
+        assert_eq!(function(5, 1023, Aligned), "depthwise_rows_5_bf16");
+        assert_eq!(function(5, 504, Aligned), "depthwise_rows_5_bf16");
+        assert_eq!(function(7, 1024, Aligned), "depthwise_units_2_split_bf16");
+        assert_eq!(function(7, 1023, Aligned), "depthwise_rows_7_bf16");
+        assert_eq!(function(9, 1024, Aligned), "depthwise_units_2_split_bf16");
+        assert_eq!(function(9, 1023, Aligned), "depthwise_rows_16_bf16");
         assert_eq!(
-            function(17, 1024, true),
+            function(17, 1024, Aligned),
             "depthwise_toeplitz_32_split_aligned_bf16"
         );
         assert_eq!(
-            function(128, 1024, true),
+            function(128, 1024, Aligned),
             "depthwise_toeplitz_128_split_aligned_bf16"
         );
-        assert_eq!(function(129, 1024, true), "depthwise_long_rows_bf16");
+        assert_eq!(function(129, 1024, Aligned), "depthwise_long_rows_bf16");
+        assert_eq!(
+            function(17, 1023, LikeOutputs),
+            "depthwise_toeplitz_32_split_like_outputs_bf16"
+        );
+        assert_eq!(function(17, 1023, Any), "depthwise_toeplitz_32_split_bf16");
+        assert_eq!(function(5, 1023, LikeOutputs), "depthwise_rows_5_bf16");
 
         let mut centred = geometry(Bhl, (16, 768, 1024), 7);
         centred.left = 3;
-        let launch = correlation(&centred, F32, true, true, MEMORY).unwrap();
+        let launch = correlation(&centred, F32, Aligned, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_rows_7_centred_f32");
         let frames = |taps, length| {
             let c = geometry(Conv1dLayout::Blh, (16, 768, length), taps);
-            correlation(&c, Bf16, true, true, 227 << 10)
+            correlation(&c, Bf16, Aligned, true, 227 << 10)
                 .unwrap()
                 .function
         };
@@ -198,12 +209,12 @@ mod tests {
             left: 6,
             ..geometry(Bhl, (16, 768, 1024), 16)
         };
-        let launch = correlation(&far, Bf16, true, true, MEMORY).unwrap();
+        let launch = correlation(&far, Bf16, Aligned, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_toeplitz_32_aligned_bf16");
         let many = geometry(Bhl, (16, 768, 1024), 100);
-        let launch = correlation(&many, F16, true, true, MEMORY).unwrap();
+        let launch = correlation(&many, F16, Aligned, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_toeplitz_128_aligned_f16");
-        let launch = correlation(&many, F32, true, true, MEMORY).unwrap();
+        let launch = correlation(&many, F32, Aligned, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_long_rows_f32");
     }
 
@@ -214,7 +225,7 @@ mod tests {
             for channels in [1, 5, 768, 8192] {
                 for taps in [1, 3, 7, 16] {
                     let c = geometry(Bhl, (3, channels, length), taps);
-                    let rows = correlation(&c, Bf16, true, false, MEMORY).unwrap();
+                    let rows = correlation(&c, Bf16, Aligned, false, MEMORY).unwrap();
                     if rows.family != Family::Rows {
                         assert!(taps > 5 && length >= TOEPLITZ_OUTPUTS);
                         continue;

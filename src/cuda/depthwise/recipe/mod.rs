@@ -50,6 +50,16 @@ impl ElementType {
     }
 }
 
+/// Where the lines of an input begin, its rows or frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineStarts {
+    /// At multiples of 16 bytes.
+    Aligned,
+    /// Always so many elements further behind such a multiple than those of the output.
+    LikeOutputs,
+    Any,
+}
+
 /// The kernels' files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -230,14 +240,14 @@ mod tests {
     fn sizes_that_32_bits_do_not_count_are_errors() {
         use ElementType::Bf16;
         let too_long = geometry(Conv1dLayout::Bhl, (1, 1, MOST_POSITIONS + 1), 3);
-        let message = correlation(&too_long, Bf16, true, true, 99 << 10)
+        let message = correlation(&too_long, Bf16, LineStarts::Aligned, true, 99 << 10)
             .unwrap_err()
             .to_string();
         assert!(message.starts_with("sequence length, padding and taps: expected at most"));
         let too_wide = geometry(Conv1dLayout::Blh, (1, 1 << 30, 1), 3);
-        assert!(correlation(&too_wide, Bf16, true, true, 99 << 10).is_err());
+        assert!(correlation(&too_wide, Bf16, LineStarts::Aligned, true, 99 << 10).is_err());
         let many = geometry(Conv1dLayout::Bhl, (1 << 20, 1, 8), 3);
-        let many = correlation(&many, Bf16, true, true, 99 << 10).unwrap();
+        let many = correlation(&many, Bf16, LineStarts::Aligned, true, 99 << 10).unwrap();
         assert_eq!((many.batches, many.grid.2), (65535, 65535));
     }
 }

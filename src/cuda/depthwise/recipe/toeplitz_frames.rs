@@ -125,6 +125,7 @@ pub(super) fn parts_of_groups(groups: usize, tiles: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::super::tests::geometry;
+    use super::super::LineStarts::{Aligned, Any};
     use super::super::{correlation, takes_frames};
     use super::*;
     use Conv1dLayout::Blh;
@@ -139,7 +140,7 @@ mod tests {
         let launch = |taps, same_type, memory| {
             let c = geometry(Blh, (16, 776, 1024), taps);
             assert!(takes_frames(&c, Bf16, true));
-            correlation(&c, Bf16, true, same_type, memory).unwrap()
+            correlation(&c, Bf16, Aligned, same_type, memory).unwrap()
         };
         let one_term = launch(100, true, LARGE);
         assert_eq!(one_term.function, "depthwise_toeplitz_frames_128_bf16");
@@ -168,10 +169,10 @@ mod tests {
             assert!(small.shared_bytes as usize <= FEW);
         }
         let few = geometry(Blh, (16, 16, 1024), 17);
-        let few = correlation(&few, Bf16, true, true, LARGE).unwrap();
+        let few = correlation(&few, Bf16, Aligned, true, LARGE).unwrap();
         assert_eq!(few.function, "depthwise_toeplitz_frames_32_small_bf16");
         let short = geometry(Blh, (16, 776, 512), 17);
-        let short = correlation(&short, Bf16, true, false, LARGE).unwrap();
+        let short = correlation(&short, Bf16, Aligned, false, LARGE).unwrap();
         assert_eq!(
             short.function,
             "depthwise_toeplitz_frames_32_split_small_bf16"
@@ -193,7 +194,14 @@ mod tests {
             (776, 129, Bf16, true),
         ] {
             let c = geometry(Blh, (16, channels, 1024), taps);
-            assert!(correlation(&c, element, aligned, false, LARGE).is_err());
+            assert!(correlation(
+                &c,
+                element,
+                if aligned { Aligned } else { Any },
+                false,
+                LARGE
+            )
+            .is_err());
             assert!(!takes_frames(&c, element, aligned));
         }
     }
