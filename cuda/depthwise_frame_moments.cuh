@@ -3,7 +3,8 @@
 //
 // The sums are those of depthwise_unit_moments.cuh, but products sum over 16 segments of 64 samples, not over neighbouring
 // units: unit w of each segment of x meets the units from w + n on of the segment of dy that begins at the same place. So a
-// unit is read from shared memory once, not once for each of the 8 that it is among.
+// unit of x is read from shared memory once, and one of dy as often as segments meet it: 3 to 4 times for 128 taps, where
+// those kernels read it with each of its 8 neighbours.
 //
 // A block takes 16 neighbouring channels, and 1024 frames of x and those of dy that they meet at a time, an item. Frames come
 // to shared memory two items ahead, and turn to rows (depthwise_frame_rows.cuh), of which a warp takes those of a channel.

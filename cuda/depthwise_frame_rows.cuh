@@ -21,7 +21,7 @@ __device__ inline uint32_t in_register(uint32_t number) { return __shfl_sync(0xF
 
 // Two places in shared memory, in words of 4 bytes, in one register.
 struct TwoPlaces {
-    uint32_t both;
+    uint32_t both; // each below 65536 words, 256 KiB
 
     __device__ TwoPlaces(unsigned first, unsigned second) : both(in_register(first | second << 16)) {}
     __device__ uint32_t first() const { return 4 * (opaque(both) & 0xFFFF); }
@@ -71,11 +71,12 @@ struct Items {
     }
 };
 
-// So many units of each channel, of FRAME_WARPS warps.
+// What a block of FRAME_WARPS warps has of CHANNELS channels of a tensor: UNITS units of 8 samples of each.
 template <int CHANNELS, int UNITS> struct FrameRows {
     static constexpr int FRAMES = 8 * UNITS, OCTETS = CHANNELS / 8;
     static constexpr int STEP = 4 / OCTETS; // units of all octets that four matrices have
-    // Of the rows of an even and an odd channel, 4 units each lie in different banks, as do a unit each of 4 rows of both.
+    // Where rows begin keeps banks apart: those of 4 units each of an even and an odd channel, as frames turn to rows, and
+    // those of a unit each of 8 channels, two of each octet, as rows turn to frames: rows of octets are STEP units further.
     static constexpr int PITCH = UNITS + (UNITS - 1) / 8, ROW = PITCH + (12 - PITCH % 8) % 8;
     static constexpr int FRAMES_BYTES = 16 * FRAMES * OCTETS, ROWS_BYTES = 16 * (CHANNELS * ROW + OCTETS * STEP);
     static_assert((OCTETS == 2 || OCTETS == 4) && UNITS % 4 == 0);

@@ -271,10 +271,12 @@
         correlate_toeplitz_frames<TYPE, TAPS, SPLIT, __VA_ARGS__>(c);                           \
     }
 
-// A warp has the taps of two channels in registers or, of two terms, those of one.
+// A warp has the taps of two channels in registers or, of two terms and of the small ones, those of one.
 #define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS)                                        \
     DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, , false, 32, 1, 3)                       \
     DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true, 16, 2, 3)                  \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _fewer, false, 32, 1, 2)                 \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_fewer, true, 16, 2, 2)            \
     DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _small, false, 16, 1, 2)                 \
     DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_small, true, 16, 1, 2)
 

@@ -114,7 +114,7 @@ constexpr __device__ int place_of_unit(int unit) { return unit + unit / 8; }
 constexpr int TOEPLITZ_WARPS = 4; // of a block
 
 // A part of so many items, of the parts that they are cut into. Division of numbers of 32 bits, which takes a tenth of the
-// time that of 64 bits does: the items are tiles of a tensor, of hundreds of bytes each.
+// time that of 64 bits does: batch items are fewer than 2^31, and several tiles of each would not fit into a GPU's memory.
 struct Share {
     unsigned begin, count;
 
@@ -259,8 +259,8 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
         return SEGMENT * (2 * (threadIdx.x & 3) + half) + 16 * part + 2 * (threadIdx.x >> 2);
     }
 
-    // From those to outputs, two in a word. `samples()`: the OwnSamples of the first of 512 outputs, to sum those that are
-    // not finite.
+    // From those to outputs, two in a word. `samples()`: the OwnSamples of the first of 512 outputs, to sum all of them anew
+    // where one is not finite.
     template <class F>
     __device__ void finish(const Correlation &c, float (&sums)[SEGMENT / 16][4], uint32_t (&words)[SEGMENT / 16][2],
                            const F &samples) const
@@ -296,7 +296,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
     }
 };
 
-// Where rows of x begin. Aligned: at multiples of 16 bytes, and they hold whole vectors. LikeOutputs: always so many samples
+// Where rows of x begin. Aligned: at multiples of 16 bytes, and both those of x and of y hold whole vectors. LikeOutputs: always so many samples
 // further behind such a multiple than those of y.
 enum class RowStarts { Any, Aligned, LikeOutputs };
 

@@ -5,7 +5,7 @@
 // Frames come to shared memory two items ahead and turn to rows one item ahead (depthwise_frame_rows.cuh), which the products
 // read as those of channels-first tensors; outputs take their samples' place, and go back the same way one item later, so
 // that neighbouring lanes write what the block has of a frame. With three buffers of rows an item takes one barrier, with
-// two of them, for GPUs with less shared memory, two.
+// two of them, for GPUs with less shared memory, few channels and short sequences, two.
 //
 // Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor, and by shared
 // memory, which is busy for 60 % of the time.

@@ -67,7 +67,7 @@ pub(crate) struct Wanted {
 }
 
 /// Whether a GPU computes all gradients as those of channels-first tensors: where it has no kernel that makes the
-/// gradient of a channels-last input from `dy` as it lies.
+/// gradient of a channels-last input from `dy` as it lies or, of few taps, none of the sums for taps and bias.
 #[cfg(feature = "cuda")]
 fn is_transposed(
     forward: &Correlation,

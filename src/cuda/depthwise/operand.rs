@@ -133,17 +133,19 @@ pub(super) fn lines_are_aligned(signal: &Signal, element: ElementType) -> bool {
 
 /// Where the lines of a signal begin, of a correlation with a contiguous output.
 pub(super) fn line_starts(signal: &Signal, element: ElementType, c: &Correlation) -> LineStarts {
-    let (batch_stride, line_stride) = match c.layout {
-        Conv1dLayout::Bhl => (c.channels * c.output_length, c.output_length),
-        Conv1dLayout::Blh => (c.channels * c.output_length, c.channels),
+    let (lines, line) = match c.layout {
+        Conv1dLayout::Bhl => (c.channels, c.output_length),
+        Conv1dLayout::Blh => (c.output_length, c.channels),
     };
-    let is_whole = |elements: i64| elements.wrapping_mul(element.bytes() as i64) % 16 == 0;
-    let like_outputs = is_whole(signal.batch_stride.wrapping_sub(batch_stride as i64))
-        && is_whole(signal.line_stride.wrapping_sub(line_stride as i64));
-    match lines_are_aligned(signal, element) {
-        true => LineStarts::Aligned,
-        false if like_outputs => LineStarts::LikeOutputs,
-        false => LineStarts::Any,
+    // From one to the next of so many.
+    let is_whole = |count: usize, stride: i64, of_outputs: usize| {
+        let further = stride.wrapping_sub(of_outputs as i64);
+        count <= 1 || further.wrapping_mul(element.bytes() as i64) % 16 == 0
+    };
+    LineStarts {
+        aligned: lines_are_aligned(signal, element),
+        like_outputs: is_whole(c.batch, signal.batch_stride, lines * line)
+            && is_whole(lines, signal.line_stride, line),
     }
 }
 

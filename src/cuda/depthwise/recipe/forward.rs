@@ -38,7 +38,7 @@ pub(in super::super) fn correlation(
     shared_memory_bytes: usize,
 ) -> Result<Launch, Error> {
     check(c)?;
-    let aligned = starts == LineStarts::Aligned;
+    let aligned = starts.aligned;
     let name = element.name();
     let toeplitz = TOEPLITZ_TAPS.into_iter().find(|&most| c.taps <= most);
     let whole = |length: usize| length.is_multiple_of(element.vector());
@@ -103,7 +103,7 @@ pub(in super::super) fn correlation(
             let split = if same_type { "" } else { "_split" };
             let rows = match starts {
                 _ if whole_rows => "_aligned",
-                LineStarts::LikeOutputs => "_like_outputs",
+                LineStarts { like_outputs, .. } if like_outputs => "_like_outputs",
                 _ => "",
             };
             Ok(Launch::new(
@@ -149,11 +149,10 @@ fn rows(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::geometry;
+    use super::super::tests::{geometry, ALIGNED, ANY, LIKE_OUTPUTS};
     use super::*;
     use Conv1dLayout::Bhl;
     use ElementType::{Bf16, F16, F32};
-    use LineStarts::{Aligned, Any, LikeOutputs};
 
     /// Of a small card.
     const MEMORY: usize = 99 << 10;
@@ -166,39 +165,39 @@ mod tests {
                 .unwrap()
                 .function
         };
-        assert_eq!(function(2, 1024, Aligned), "depthwise_rows_2_bf16");
-        assert_eq!(function(4, 1024, Aligned), "depthwise_rows_4_causal_bf16");
-        assert_eq!(function(5, 1024, Aligned), "depthwise_rows_5_causal_bf16");
-        assert_eq!(function(5, 1024, Any), "depthwise_rows_5_bf16");
-        assert_eq!(function(5, 1023, Aligned), "depthwise_rows_5_bf16");
-        assert_eq!(function(5, 504, Aligned), "depthwise_rows_5_bf16");
-        assert_eq!(function(7, 1024, Aligned), "depthwise_units_2_split_bf16");
-        assert_eq!(function(7, 1023, Aligned), "depthwise_rows_7_bf16");
-        assert_eq!(function(9, 1024, Aligned), "depthwise_units_2_split_bf16");
-        assert_eq!(function(9, 1023, Aligned), "depthwise_rows_16_bf16");
+        assert_eq!(function(2, 1024, ALIGNED), "depthwise_rows_2_bf16");
+        assert_eq!(function(4, 1024, ALIGNED), "depthwise_rows_4_causal_bf16");
+        assert_eq!(function(5, 1024, ALIGNED), "depthwise_rows_5_causal_bf16");
+        assert_eq!(function(5, 1024, ANY), "depthwise_rows_5_bf16");
+        assert_eq!(function(5, 1023, ALIGNED), "depthwise_rows_5_bf16");
+        assert_eq!(function(5, 504, ALIGNED), "depthwise_rows_5_bf16");
+        assert_eq!(function(7, 1024, ALIGNED), "depthwise_units_2_split_bf16");
+        assert_eq!(function(7, 1023, ALIGNED), "depthwise_rows_7_bf16");
+        assert_eq!(function(9, 1024, ALIGNED), "depthwise_units_2_split_bf16");
+        assert_eq!(function(9, 1023, ALIGNED), "depthwise_rows_16_bf16");
         assert_eq!(
-            function(17, 1024, Aligned),
+            function(17, 1024, ALIGNED),
             "depthwise_toeplitz_32_split_aligned_bf16"
         );
         assert_eq!(
-            function(128, 1024, Aligned),
+            function(128, 1024, ALIGNED),
             "depthwise_toeplitz_128_split_aligned_bf16"
         );
-        assert_eq!(function(129, 1024, Aligned), "depthwise_long_rows_bf16");
+        assert_eq!(function(129, 1024, ALIGNED), "depthwise_long_rows_bf16");
         assert_eq!(
-            function(17, 1023, LikeOutputs),
+            function(17, 1023, LIKE_OUTPUTS),
             "depthwise_toeplitz_32_split_like_outputs_bf16"
         );
-        assert_eq!(function(17, 1023, Any), "depthwise_toeplitz_32_split_bf16");
-        assert_eq!(function(5, 1023, LikeOutputs), "depthwise_rows_5_bf16");
+        assert_eq!(function(17, 1023, ANY), "depthwise_toeplitz_32_split_bf16");
+        assert_eq!(function(5, 1023, LIKE_OUTPUTS), "depthwise_rows_5_bf16");
 
         let mut centred = geometry(Bhl, (16, 768, 1024), 7);
         centred.left = 3;
-        let launch = correlation(&centred, F32, Aligned, true, MEMORY).unwrap();
+        let launch = correlation(&centred, F32, ALIGNED, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_rows_7_centred_f32");
         let frames = |taps, length| {
             let c = geometry(Conv1dLayout::Blh, (16, 768, length), taps);
-            correlation(&c, Bf16, Aligned, true, 227 << 10)
+            correlation(&c, Bf16, ALIGNED, true, 227 << 10)
                 .unwrap()
                 .function
         };
@@ -209,12 +208,12 @@ mod tests {
             left: 6,
             ..geometry(Bhl, (16, 768, 1024), 16)
         };
-        let launch = correlation(&far, Bf16, Aligned, true, MEMORY).unwrap();
+        let launch = correlation(&far, Bf16, ALIGNED, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_toeplitz_32_aligned_bf16");
         let many = geometry(Bhl, (16, 768, 1024), 100);
-        let launch = correlation(&many, F16, Aligned, true, MEMORY).unwrap();
+        let launch = correlation(&many, F16, ALIGNED, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_toeplitz_128_aligned_f16");
-        let launch = correlation(&many, F32, Aligned, true, MEMORY).unwrap();
+        let launch = correlation(&many, F32, ALIGNED, true, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_long_rows_f32");
     }
 
@@ -225,7 +224,7 @@ mod tests {
             for channels in [1, 5, 768, 8192] {
                 for taps in [1, 3, 7, 16] {
                     let c = geometry(Bhl, (3, channels, length), taps);
-                    let rows = correlation(&c, Bf16, Aligned, false, MEMORY).unwrap();
+                    let rows = correlation(&c, Bf16, ALIGNED, false, MEMORY).unwrap();
                     if rows.family != Family::Rows {
                         assert!(taps > 5 && length >= TOEPLITZ_OUTPUTS);
                         continue;

@@ -2,8 +2,8 @@
 
 use super::rows::{cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_PADDINGS};
 use super::{
-    check, frame_moments, frames, kernel_taps, units, ElementType, Family, Launch, EXACT_TAPS,
-    LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+    check, check_batch, frame_moments, frames, kernel_taps, units, ElementType, Family, Launch,
+    EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 use crate::Error;
@@ -42,6 +42,7 @@ pub(in super::super) fn gradients(
     same_type: bool,
 ) -> Result<Option<Launch>, Error> {
     check(c)?;
+    check_batch(c)?;
     let reachable = (0..c.taps as isize).contains(&c.left);
     let most = match c.layout {
         Conv1dLayout::Bhl => SHORT_TAPS,
@@ -123,12 +124,13 @@ pub(in super::super) fn long_gradients(
     shared_memory_bytes: usize,
 ) -> Result<Launch, Error> {
     check(c)?;
+    check_batch(c)?;
     if c.layout == Conv1dLayout::Blh {
         let launch = frame_moments::sums(c, element, aligned, shared_memory_bytes);
         return launch.ok_or_else(|| Error::OutOfRange {
-            quantity: "taps",
-            expected: "those of a kernel for channels-last tensors".into(),
-            got: c.taps.to_string(),
+            quantity: "channels-last tensors",
+            expected: "those that `sums_frames` has a kernel for".into(),
+            got: format!("{c:?}"),
         });
     }
     if c.taps > MOST_BLOCKS * TAP_BLOCK {

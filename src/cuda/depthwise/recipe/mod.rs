@@ -52,12 +52,11 @@ impl ElementType {
 
 /// Where the lines of an input begin, its rows or frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LineStarts {
+pub(super) struct LineStarts {
     /// At multiples of 16 bytes.
-    Aligned,
+    pub aligned: bool,
     /// Always so many elements further behind such a multiple than those of the output.
-    LikeOutputs,
-    Any,
+    pub like_outputs: bool,
 }
 
 /// The kernels' files.
@@ -131,7 +130,7 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    /// One that covers the whole batch and makes no sums.
+    /// One that covers all of the batch that it can count, and makes no sums.
     fn new(
         family: Family,
         function: String,
@@ -144,7 +143,7 @@ impl Launch {
             grid: (word(grid.0), word(grid.1), word(grid.2)),
             block: (word(block.0), word(block.1), 1),
             shared_bytes: 0,
-            batches: usize::MAX,
+            batches: MOST_BATCH_ITEMS,
             vectors_a_row: 0,
             pieces: 0,
         }
@@ -170,6 +169,21 @@ pub(crate) const EXACT_TAPS: usize = 8;
 /// Threads and outputs of a block of the kernel for any number of taps.
 const LONG_THREADS: usize = 128;
 const LONG_OUTPUTS: usize = 1024;
+
+/// Batch items that a launch can count.
+const MOST_BATCH_ITEMS: usize = 1 << 30;
+
+/// Checks that the kernels of gradients, which take the whole batch, can count it.
+fn check_batch(c: &Correlation) -> Result<(), Error> {
+    if c.batch > MOST_BATCH_ITEMS {
+        return Err(Error::OutOfRange {
+            quantity: "batch size",
+            expected: format!("at most {MOST_BATCH_ITEMS} for a gradient on a GPU"),
+            got: c.batch.to_string(),
+        });
+    }
+    Ok(())
+}
 
 /// Checks that the kernels can count the operation's positions and channels.
 fn check(c: &Correlation) -> Result<(), Error> {
@@ -216,7 +230,20 @@ fn kernel_taps(taps: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::depthwise::Conv1dLayout;
+    use crate::depthwise::{Activation, Conv1dLayout};
+
+    pub(super) const ALIGNED: LineStarts = LineStarts {
+        aligned: true,
+        like_outputs: false,
+    };
+    pub(super) const LIKE_OUTPUTS: LineStarts = LineStarts {
+        aligned: false,
+        like_outputs: true,
+    };
+    pub(super) const ANY: LineStarts = LineStarts {
+        aligned: false,
+        like_outputs: false,
+    };
 
     /// A causal convolution.
     pub(super) fn geometry(
@@ -240,14 +267,28 @@ mod tests {
     fn sizes_that_32_bits_do_not_count_are_errors() {
         use ElementType::Bf16;
         let too_long = geometry(Conv1dLayout::Bhl, (1, 1, MOST_POSITIONS + 1), 3);
-        let message = correlation(&too_long, Bf16, LineStarts::Aligned, true, 99 << 10)
+        let message = correlation(&too_long, Bf16, ALIGNED, true, 99 << 10)
             .unwrap_err()
             .to_string();
         assert!(message.starts_with("sequence length, padding and taps: expected at most"));
         let too_wide = geometry(Conv1dLayout::Blh, (1, 1 << 30, 1), 3);
-        assert!(correlation(&too_wide, Bf16, LineStarts::Aligned, true, 99 << 10).is_err());
+        assert!(correlation(&too_wide, Bf16, ALIGNED, true, 99 << 10).is_err());
         let many = geometry(Conv1dLayout::Bhl, (1 << 20, 1, 8), 3);
-        let many = correlation(&many, Bf16, LineStarts::Aligned, true, 99 << 10).unwrap();
+        let many = correlation(&many, Bf16, ALIGNED, true, 99 << 10).unwrap();
         assert_eq!((many.batches, many.grid.2), (65535, 65535));
+    }
+
+    #[test]
+    fn batches_that_a_launch_cannot_count() {
+        let most = MOST_BATCH_ITEMS;
+        for layout in [Conv1dLayout::Bhl, Conv1dLayout::Blh] {
+            let c = geometry(layout, (most + 1, 8, 1), 17);
+            let forward = correlation(&c, Bf16, ALIGNED, true, 99 << 10).unwrap();
+            assert_eq!(forward.batches, most);
+            let few_taps = Correlation { taps: 3, ..c };
+            let error = gradients(&few_taps, Activation::None, Bf16, true, true).unwrap_err();
+            assert!(error.to_string().contains("batch size"));
+            assert!(long_gradients(&c, Bf16, true, 227 << 10).is_err());
+        }
     }
 }

@@ -35,8 +35,11 @@ const TWO_TERMS: Tiles = Tiles {
 const SMALL: Tiles = Tiles {
     channels: 16,
     rounds: 1,
-    buffers: 2,
+    buffers: FEWER_BUFFERS,
 };
+
+/// Where a block cannot have the shared memory of the third one.
+const FEWER_BUFFERS: usize = 2;
 
 /// Whether they take the tensors: channels last, frames aligned.
 pub(super) fn takes(c: &Correlation, element: ElementType, aligned: bool) -> bool {
@@ -60,12 +63,17 @@ pub(super) fn correlation(
         true => ("", ONE_TERM),
         false => ("_split", TWO_TERMS),
     };
-    let worthwhile = c.channels > large.channels / 2
-        && c.output_length > large.rounds * TOEPLITZ_OUTPUTS / 2
-        && large.shared_bytes(taps) <= shared_memory_bytes;
-    let (small, tiles) = match worthwhile {
-        true => ("", large),
-        false => ("_small", SMALL),
+    let fewer = Tiles {
+        buffers: FEWER_BUFFERS,
+        ..large
+    };
+    let worthwhile =
+        c.channels > large.channels / 2 && c.output_length > large.rounds * TOEPLITZ_OUTPUTS / 2;
+    let fits = |tiles: &Tiles| worthwhile && tiles.shared_bytes(taps) <= shared_memory_bytes;
+    let (suffix, tiles) = match large {
+        tiles if fits(&tiles) => ("", tiles),
+        _ if fits(&fewer) => ("_fewer", fewer),
+        _ => ("_small", SMALL),
     };
     let items = c.output_length.div_ceil(tiles.rounds * TOEPLITZ_OUTPUTS);
     let groups = c.channels.div_ceil(tiles.channels);
@@ -75,7 +83,7 @@ pub(super) fn correlation(
         shared_bytes: super::word(tiles.shared_bytes(taps)),
         ..Launch::new(
             Family::LongFrames,
-            format!("depthwise_toeplitz_frames_{taps}{split}{small}_{name}"),
+            format!("depthwise_toeplitz_frames_{taps}{split}{suffix}_{name}"),
             (groups, parts, 1),
             (32, FRAME_WARPS),
         )
@@ -85,6 +93,7 @@ pub(super) fn correlation(
 impl Tiles {
     /// As `FramesInShared`: frames of two items, rows of each channel in units of 8 samples, and where the items are.
     fn shared_bytes(&self, taps: usize) -> usize {
+        // Eight of eight bytes.
         const ITEMS: usize = 8 * 8;
         // Of 16 samples, that a segment of 64 outputs reads.
         let steps = (taps + 14) / 16 + 1 + 3;
@@ -105,6 +114,7 @@ pub(super) fn frame_rows(channels: usize, units: usize) -> FrameRows {
     let row = pitch + (12 - pitch % 8) % 8;
     FrameRows {
         frames_bytes: 2 * channels * 8 * units,
+        // Rows of each 8 channels begin further behind those before, by 4 units in all.
         rows_bytes: 16 * (channels * row + 4),
     }
 }
@@ -124,15 +134,15 @@ pub(super) fn parts_of_groups(groups: usize, tiles: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::geometry;
-    use super::super::LineStarts::{Aligned, Any};
+    use super::super::tests::{geometry, ALIGNED, ANY};
     use super::super::{correlation, takes_frames};
     use super::*;
     use Conv1dLayout::Blh;
     use ElementType::{Bf16, F32};
 
-    /// Shared memory of a block on a small card and on a large one.
+    /// Shared memory of a block on small, medium and large cards.
     const FEW: usize = 99 << 10;
+    const MEDIUM: usize = 163 << 10;
     const LARGE: usize = 227 << 10;
 
     #[test]
@@ -140,7 +150,7 @@ mod tests {
         let launch = |taps, same_type, memory| {
             let c = geometry(Blh, (16, 776, 1024), taps);
             assert!(takes_frames(&c, Bf16, true));
-            correlation(&c, Bf16, Aligned, same_type, memory).unwrap()
+            correlation(&c, Bf16, ALIGNED, same_type, memory).unwrap()
         };
         let one_term = launch(100, true, LARGE);
         assert_eq!(one_term.function, "depthwise_toeplitz_frames_128_bf16");
@@ -163,16 +173,22 @@ mod tests {
         for (taps, same_type) in [(128, true), (128, false), (17, true), (33, false)] {
             let large = launch(taps, same_type, LARGE);
             assert!(large.shared_bytes as usize <= LARGE);
-            let small = launch(taps, same_type, FEW);
             let (begin, end) = large.function.rsplit_once('_').unwrap();
-            assert_eq!(small.function, format!("{begin}_small_{end}"));
-            assert!(small.shared_bytes as usize <= FEW);
+            let fits_some = taps != 128 || !same_type;
+            for (memory, suffix) in [
+                (FEW, "small"),
+                (MEDIUM, if fits_some { "fewer" } else { "small" }),
+            ] {
+                let launch = launch(taps, same_type, memory);
+                assert_eq!(launch.function, format!("{begin}_{suffix}_{end}"));
+                assert!(launch.shared_bytes as usize <= memory);
+            }
         }
         let few = geometry(Blh, (16, 16, 1024), 17);
-        let few = correlation(&few, Bf16, Aligned, true, LARGE).unwrap();
+        let few = correlation(&few, Bf16, ALIGNED, true, LARGE).unwrap();
         assert_eq!(few.function, "depthwise_toeplitz_frames_32_small_bf16");
         let short = geometry(Blh, (16, 776, 512), 17);
-        let short = correlation(&short, Bf16, Aligned, false, LARGE).unwrap();
+        let short = correlation(&short, Bf16, ALIGNED, false, LARGE).unwrap();
         assert_eq!(
             short.function,
             "depthwise_toeplitz_frames_32_split_small_bf16"
@@ -197,7 +213,7 @@ mod tests {
             assert!(correlation(
                 &c,
                 element,
-                if aligned { Aligned } else { Any },
+                if aligned { ALIGNED } else { ANY },
                 false,
                 LARGE
             )

@@ -106,7 +106,7 @@ fn pairs_of_taps(taps: usize) -> usize {
     (taps + 29) / 16
 }
 
-/// Units of `dy` that a warp of that kernel has in shared memory beside as many as a tile has: `MATRICES - 8` there.
+/// Units of `dy` that a tile has in shared memory behind those in line with `x`: `MATRICES - 8` there.
 pub(super) fn units_ahead(taps: usize) -> usize {
     const OF_A_MATRIX: usize = 8;
     (2 * pairs_of_taps(taps) + OF_A_MATRIX).next_multiple_of(4) - OF_A_MATRIX
