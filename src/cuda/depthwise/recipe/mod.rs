@@ -231,6 +231,7 @@ fn kernel_taps(taps: usize) -> usize {
 mod tests {
     use super::*;
     use crate::depthwise::{Activation, Conv1dLayout};
+    use ElementType::Bf16;
 
     pub(super) const ALIGNED: LineStarts = LineStarts {
         aligned: true,
@@ -265,7 +266,6 @@ mod tests {
 
     #[test]
     fn sizes_that_32_bits_do_not_count_are_errors() {
-        use ElementType::Bf16;
         let too_long = geometry(Conv1dLayout::Bhl, (1, 1, MOST_POSITIONS + 1), 3);
         let message = correlation(&too_long, Bf16, ALIGNED, true, 99 << 10)
             .unwrap_err()
