@@ -1,13 +1,15 @@
 // Copies from device memory to shared memory that go on while the thread computes.
 #pragma once
-#include "packed_half.cuh"
+#include "word.cuh"
 
 DEVICE void copy_16_bytes(Word to, const void *from) { asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(from) : "memory"); }
-// The same where `inside`, else zeros.
-DEVICE void copy_16_bytes(Word to, const void *from, bool inside)
+// The first `bytes` of them, and zeros behind those: what is not copied is not read.
+DEVICE void copy_bytes(Word to, const void *from, int bytes)
 {
-    asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
+// All of them where `inside`, else zeros.
+DEVICE void copy_16_bytes(Word to, const void *from, bool inside) { copy_bytes(to, from, inside ? 16 : 0); }
 DEVICE void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits for this thread's groups of copies but the last COUNT.
 template <int COUNT> DEVICE void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory"); }

@@ -7,9 +7,9 @@
 // tensor cores.
 #pragma once
 
+#include "async_copy.cuh"
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <stdint.h>
 
 // A tensor of three dimensions whose last one is contiguous; strides in elements.
 struct Signal {
@@ -357,22 +357,6 @@ template <class T> __device__ inline T *kept(T *pointer)
     return pointer;
 }
 
-// Addresses of shared memory.
-__device__ inline uint32_t shared_address(const void *pointer)
-{
-    return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
-// Starts a copy of so many bytes to 16 of shared memory, zeros behind them.
-__device__ inline void start_copy_of(int bytes, uint32_t to, const void *from)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-}
-
-// Starts a copy of 16 bytes to shared memory, or of zeros, for which it does not read.
-__device__ inline void start_copy(uint32_t to, const void *from, bool zeros) { start_copy_of(zeros ? 0 : 16, to, from); }
-__device__ inline void start_copy(uint4 *to, const void *from, bool zeros) { start_copy(shared_address(to), from, zeros); }
-
 // Copies COUNT vectors of 16 bytes of a row from place `first` on by the lanes of a warp; zeros for those outside of the
 // row. The row begins at a multiple of 16 bytes and holds whole vectors, and `first` is a multiple of them.
 template <class T, int COUNT> __device__ inline void copy_vectors(uint4 *to, const T *row, int first, int length)
@@ -384,16 +368,8 @@ template <class T, int COUNT> __device__ inline void copy_vectors(uint4 *to, con
     for (int i = 0; i < (COUNT + 31) / 32; i++) {
         const bool outside = static_cast<unsigned>(at + STEP * i) >= static_cast<unsigned>(length);
         if (32 * i + 32 > COUNT && lane + 32 * i >= COUNT) continue;
-        start_copy(to + lane + 32 * i, outside ? row : from + STEP * i, outside);
+        copy_16_bytes(shared_address(to + lane + 32 * i), outside ? row : from + STEP * i, !outside);
     }
-}
-
-__device__ inline void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits for all groups of copies but the last COUNT.
-template <int COUNT> __device__ inline void wait_for_copies()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory");
 }
 
 // Every so many-th tile of VECTORS vectors of the rows of a channel, in the order of memory.

@@ -36,7 +36,7 @@ template <class T, int PAIRS> struct FrameMoments {
 #pragma unroll
         for (int w = 0; w < SEGMENT_UNITS; w += 2) {
             uint32_t four[4];
-            load_transposed(four, x_origin + 16 * place_of_unit(w));
+            load_matrices<true>(four, x_origin + 16 * place_of_unit(w));
 #pragma unroll
             for (int i = 0; i < 4; i++) samples[w + i / 2][i % 2] = four[i];
         }
@@ -51,7 +51,7 @@ template <class T, int PAIRS> struct FrameMoments {
         };
 #pragma unroll
         for (int v = 0; v < SEGMENT_UNITS + 2 * PAIRS; v += 2) {
-            load_transposed(two_units, origin + 16 * place_of_unit(v));
+            load_matrices<true>(two_units, origin + 16 * place_of_unit(v));
             const uint32_t between[4] = {before[1], two_units[0], before[3], two_units[2]};
             if (v > 0) meet(between, v - 1);
             meet(two_units, v);
@@ -60,7 +60,7 @@ template <class T, int PAIRS> struct FrameMoments {
         }
 #pragma unroll
         for (int w = 0; w < SEGMENT_UNITS; w += 2) {
-            load_transposed(two_units, dy + 16 * place_of_unit(SEGMENT_UNITS * segment + line + w + odd));
+            load_matrices<true>(two_units, dy + 16 * place_of_unit(SEGMENT_UNITS * segment + line + w + odd));
             multiply_add<T>(sums.tile_dy_sums, two_units, Moments::ONES, Moments::ONES);
         }
         sums.end_tile();
@@ -95,7 +95,8 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
         }
         end_group_of_copies();
     };
-    const uint32_t x_row = base + Shared::ROWS_AT + 16 * X::row(warp), dy_row = base + Shared::DY_ROWS_AT + 16 * Dy::row(warp);
+    const uint32_t x_row = base + Shared::ROWS_AT + 16 * X::row(warp);
+    const uint32_t dy_row = base + Shared::DY_ROWS_AT + 16 * Dy::row(warp);
     typename Shared::Moments sums;
     load(0);
     load(1);

@@ -32,12 +32,6 @@ __device__ inline void store_shared(uint32_t address, uint32_t word)
 {
     asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
 }
-__device__ inline void store_shared(uint32_t address, const uint32_t (&words)[4])
-{
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(words[0]), "r"(words[1]), "r"(words[2]),
-                 "r"(words[3])
-                 : "memory");
-}
 
 // A tile of frames of a sequence.
 struct Item {
@@ -101,11 +95,13 @@ template <int CHANNELS, int UNITS> struct FrameRows {
         constexpr int STEP_FRAMES = 32 * FRAME_WARPS / OCTETS;
         const unsigned octet = thread % OCTETS, frame = thread / OCTETS, own_length = 8 * octet < channels ? length : 0;
         const int at = first + static_cast<int>(frame);
-        const T *from = static_cast<const T *>(x.data) + batch * x.batch_stride + at * x.line_stride + (first_channel + 8 * octet);
+        const T *from = static_cast<const T *>(x.data) + batch * x.batch_stride + at * x.line_stride +
+                        (first_channel + 8 * octet);
 #pragma unroll
         for (int i = 0; i * STEP_FRAMES < FRAMES; i++, from += STEP_FRAMES * x.line_stride) {
             if ((i + 1) * STEP_FRAMES > FRAMES && frame + i * STEP_FRAMES >= FRAMES) break;
-            start_copy(to + 16 * i * STEP_FRAMES * OCTETS, from, static_cast<unsigned>(at + i * STEP_FRAMES) >= own_length);
+            const bool inside = static_cast<unsigned>(at + i * STEP_FRAMES) < own_length;
+            copy_16_bytes(to + 16 * i * STEP_FRAMES * OCTETS, from, inside);
         }
     }
 
@@ -128,11 +124,11 @@ template <int CHANNELS, int UNITS> struct FrameRows {
         uint32_t words[COUNT][4];
 #pragma unroll
         for (int i = 0; i < COUNT; i++) {
-            if (takes(i)) load_transposed(words[i], from + 16 * 32 * i * GROUPS * OCTETS);
+            if (takes(i)) load_matrices<true>(words[i], from + 16 * 32 * i * GROUPS * OCTETS);
         }
 #pragma unroll
         for (int i = 0; i < COUNT; i++) {
-            if (takes(i)) store_shared(to + 16 * place_of_unit(4 * i * GROUPS), words[i]);
+            if (takes(i)) store_words(to + 16 * place_of_unit(4 * i * GROUPS), words[i]);
         }
     }
 };

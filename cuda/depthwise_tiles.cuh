@@ -85,7 +85,7 @@ template <class T, int C> struct Tile {
             for (int i = 0; i < (ROWS + STEP - 1) / STEP; i++) {
                 if ((i + 1) * STEP <= ROWS || row < ROWS) {
                     const bool inside = present && static_cast<unsigned>(first + row) < static_cast<unsigned>(length);
-                    start_copy(at, inside ? from : data, !inside);
+                    copy_16_bytes(shared_address(at), inside ? from : data, inside);
                 }
                 at += THREADS, row += STEP, from += STEP * stride;
             }
@@ -126,7 +126,8 @@ template <class T, int K, int C> struct TileParameters {
             const uint4 *const from = reinterpret_cast<const uint4 *>(taps);
             const int units = min(WIDTH, count) / 4 * K;
             for (int unit = thread; unit < units; unit += THREADS) {
-                start_copy(reinterpret_cast<uint4 *>(shared) + unit / K * (K | 1) + unit % K, from + unit, false);
+                uint4 *const to = reinterpret_cast<uint4 *>(shared) + unit / K * (K | 1) + unit % K;
+                copy_16_bytes(shared_address(to), from + unit, true);
             }
         } else if (w.kind == 0) {
             convert<float>(shared, w, first, count, c.taps);

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "depthwise.cuh"
+#include "matrices.cuh"
 
 template <class T>
 __device__ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
@@ -40,26 +41,6 @@ __device__ inline float power_of_two_near(float largest)
     // Neither it nor its inverse may be beyond the range of f32.
     return exponent == 0 || exponent >= 0x7E000000u ? 1.0f : __uint_as_float(exponent);
 }
-
-// Four 8 by 8 matrices of 16-bit elements, whose rows lane i % 8 of each eight lanes points to.
-__device__ inline void load_matrices(uint32_t (&a)[4], uint32_t row)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-                 : "r"(row)
-                 : "memory");
-}
-__device__ inline void load_matrices(uint32_t (&a)[4], const uint4 *row) { load_matrices(a, shared_address(row)); }
-
-// As `load_matrices`, each matrix transposed.
-__device__ inline void load_transposed(uint32_t (&a)[4], uint32_t row)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-                 : "r"(row)
-                 : "memory");
-}
-__device__ inline void load_transposed(uint32_t (&a)[4], const uint4 *row) { load_transposed(a, shared_address(row)); }
 
 // `sum` of two elements, each NaN from the first one on of its `words` that is not finite.
 template <class T> __device__ inline void note_not_finite(uint32_t &sum, uint32_t words)
@@ -166,7 +147,8 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
         const auto at = [&](int channel, int tap) { return channel * c.weight.channel_stride + tap * c.weight.tap_stride; };
         // The types that are common without asking for more.
         if (!SPLIT) {
-            load([&](int channel, int tap) { return static_cast<float>(static_cast<const T *>(c.weight.data)[at(channel, tap)]); });
+            const T *const own = static_cast<const T *>(c.weight.data);
+            load([&](int channel, int tap) { return static_cast<float>(own[at(channel, tap)]); });
         } else if (c.weight.kind == 0) {
             load([&](int channel, int tap) { return static_cast<const float *>(c.weight.data)[at(channel, tap)]; });
         } else {
@@ -224,7 +206,10 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
     static __device__ int place_of_samples(int lane) { return place_of_unit(SEGMENT / 8 * (lane & 7)) + (lane >> 3); }
     static __device__ int place_of_outputs(int lane) { return 4 * place_of_unit(SEGMENT / 4 * (lane & 3)) + (lane >> 2); }
     // Units from there to a word of `finish`.
-    static constexpr __device__ int place_of_part(int part, int half) { return place_of_unit(SEGMENT / 8 * half + 2 * part); }
+    static constexpr __device__ int place_of_part(int part, int half)
+    {
+        return place_of_unit(SEGMENT / 8 * half + 2 * part);
+    }
 
     // 512 sums, over the scale, of 16 outputs each of 8 segments: those at 2 g of segments 2 t and 2 t + 1, and at 2 g + 1.
     // `origin`: this lane's first samples in shared memory.
@@ -235,7 +220,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
 #pragma unroll
         for (int steps = 0; steps < STEPS; steps += 2) {
             uint32_t samples[4];
-            load_matrices(samples, origin + 16 * place_of_unit(2 * steps));
+            load_matrices<false>(samples, origin + 16 * place_of_unit(2 * steps));
 #pragma unroll
             for (int term = 0; term < TERMS; term++) {
 #pragma unroll
@@ -296,8 +281,8 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
     }
 };
 
-// Where rows of x begin. Aligned: at multiples of 16 bytes, and both those of x and of y hold whole vectors. LikeOutputs: always so many samples
-// further behind such a multiple than those of y.
+// Where rows of x begin. Aligned: at multiples of 16 bytes, and both those of x and of y hold whole vectors. LikeOutputs:
+// always so many samples further behind such a multiple than those of y.
 enum class RowStarts { Any, Aligned, LikeOutputs };
 
 // Threads: 32 lanes, y over warps. Blocks: x over channels, y over parts of the channel's work.
@@ -341,10 +326,10 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
             if (unit >= UNITS) continue;
             if constexpr (ALIGNED) {
                 const bool outside = at < 0 || at >= c.input_length;
-                start_copy(next_units + place_of_unit(unit), outside ? next_x : next_x + at, outside);
+                copy_16_bytes(shared_address(next_units + place_of_unit(unit)), outside ? next_x : next_x + at, !outside);
             } else if constexpr (COPIED) {
                 const int count = at > -8 ? max(min(c.input_length - at, 8), 0) : 0;
-                start_copy_of(2 * count, shared_address(next_units + place_of_unit(unit)), next_x + at);
+                copy_bytes(shared_address(next_units + place_of_unit(unit)), next_x + at, 2 * count);
             } else {
                 next[i].load(next_x, at, c.input_length, next_misaligned);
             }

@@ -72,8 +72,12 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
     end_group_of_copies();
     // Those behind the last channel are its taps, and zeros, for nobody.
     Taps taps[OWN_CHANNELS];
-    const auto own_channel = [&](int k) { return min(first_channel + static_cast<int>(warp) + k * FRAME_WARPS, c.channels - 1); };
-    const auto staged = [&](int k) { return reinterpret_cast<float *>(memory + Shared::ROWS_AT + 16 * Rows::row(warp + k * FRAME_WARPS)); };
+    const auto own_channel = [&](int k) {
+        return min(first_channel + static_cast<int>(warp) + k * FRAME_WARPS, c.channels - 1);
+    };
+    const auto staged = [&](int k) {
+        return reinterpret_cast<float *>(memory + Shared::ROWS_AT + 16 * Rows::row(warp + k * FRAME_WARPS));
+    };
     if constexpr (OWN_CHANNELS == 1) {
         Taps::read_all(taps, c, {own_channel(0)}, 0, {staged(0)});
     } else {
@@ -97,7 +101,9 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
             });
             const uint32_t to = rows + before + segments.second();
 #pragma unroll
-            for (int i = 0; i < SEGMENT / 8; i++) store_shared(to + 16 * Taps::place_of_part(i / 2, i % 2), words[i / 2][i % 2]);
+            for (int i = 0; i < SEGMENT / 8; i++) {
+                store_shared(to + 16 * Taps::place_of_part(i / 2, i % 2), words[i / 2][i % 2]);
+            }
         }
     };
     const auto store = [&](int index) {
@@ -112,7 +118,7 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
 #pragma unroll
         for (int i = 0; i * STEP_UNITS < OUTPUTS / 8; i++, y += 8ll * STEP_UNITS * c.channels) {
             uint32_t words[4];
-            load_transposed(words, from + 16 * place_of_unit(i * STEP_UNITS));
+            load_matrices<true>(words, from + 16 * place_of_unit(i * STEP_UNITS));
             if (at + 8 * i * STEP_UNITS < length) {
                 __stcs(reinterpret_cast<uint4 *>(y), make_uint4(words[0], words[1], words[2], words[3]));
             }

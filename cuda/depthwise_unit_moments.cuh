@@ -12,16 +12,6 @@
 
 #include "depthwise_units.cuh"
 
-// As `load_two_matrices`, each matrix transposed.
-__device__ inline void load_two_transposed(uint32_t (&a)[2], const uint4 *row)
-{
-    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                 : "=r"(a[0]), "=r"(a[1])
-                 : "r"(at)
-                 : "memory");
-}
-
 // Pairs of units of dy that the samples of a unit meet for so many taps.
 constexpr __host__ __device__ int pairs_of_taps(int taps) { return (taps + 7 + 7 + 15) / 16; }
 
@@ -58,19 +48,19 @@ template <class T, int PAIRS> struct UnitMoments {
         for (int j = 0; j < MATRICES; j += 4) {
             if ((j >= UNITS && j + 4 <= 8) || (j + 4 <= KEPT && !first)) continue; // for nobody, or there already
             uint32_t four[4];
-            load_transposed(four, dy + j + (lane & 7) + (lane >> 3));
+            load_matrices<true>(four, dy + j + (lane & 7) + (lane >> 3));
 #pragma unroll
             for (int k = 0; k < 4; k++) matrices[j + k] = four[k];
         }
         uint32_t samples[2];
-        load_two_transposed(samples, x + (lane & 15));
+        load_matrices<true>(samples, x + (lane & 15));
 #pragma unroll
         for (int pair = 0; pair < PAIRS; pair++) {
             const int j = 2 * pair;
             const uint32_t two_units[4] = {matrices[j], matrices[j + 1], matrices[j + 8], matrices[j + 9]};
             multiply_add<T>(tile_moments[pair], two_units, samples[0], samples[1]);
         }
-        load_two_transposed(samples, line + (lane & 15));
+        load_matrices<true>(samples, line + (lane & 15));
         const uint32_t unit[4] = {samples[0], 0, samples[1], 0};
         multiply_add<T>(tile_dy_sums, unit, ONES, ONES);
     }

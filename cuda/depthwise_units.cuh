@@ -29,15 +29,6 @@ template <class T> __device__ inline int units_in_line(const T *row, int place)
     return (static_cast<unsigned>(reinterpret_cast<uintptr_t>(row) / 16) + static_cast<unsigned>(place / 8)) % LINE_UNITS;
 }
 
-__device__ inline void load_two_matrices(uint32_t (&a)[2], const uint4 *row)
-{
-    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
-                 : "=r"(a[0]), "=r"(a[1])
-                 : "r"(at)
-                 : "memory");
-}
-
 // As `multiply_add`, with 8 samples.
 template <class T> __device__ inline void multiply_add_unit(float (&c)[4], const uint32_t (&a)[2], uint32_t b)
 {
@@ -104,8 +95,8 @@ template <class T, int UNITS, bool SPLIT> struct UnitTaps {
         const int lane = threadIdx.x;
         // Matrices of units g and g + 8, then those of their neighbours.
         uint32_t samples[4], last[2];
-        load_matrices(samples, units + (lane & 15) + (lane >> 4));
-        if (UNITS == 3) load_two_matrices(last, units + (lane & 15) + 2);
+        load_matrices<false>(samples, units + (lane & 15) + (lane >> 4));
+        if (UNITS == 3) load_matrices<false>(last, units + (lane & 15) + 2);
 #pragma unroll
         for (int i = 0; i < 4; i++) sums[i] = SCALED ? 0.0f : bias;
 #pragma unroll

@@ -1,10 +1,7 @@
 // Arithmetic on words of two f16 numbers: two neighbouring points of a transform at once.
 #pragma once
+#include "word.cuh"
 #include <cuda_fp16.h>
-#include <stdint.h>
-
-typedef uint32_t Word;
-#define DEVICE __device__ __forceinline__
 
 DEVICE __half2 as_half2(Word x) { return *reinterpret_cast<__half2 *>(&x); }
 DEVICE Word as_word(__half2 x) { return *reinterpret_cast<Word *>(&x); }

@@ -8,6 +8,7 @@
 // So results are, word for word, a left operand of a product over their columns, and a right operand of a product
 // over their columns too (transposed): a transform of two digits needs no data movement between its stages.
 #pragma once
+#include "matrices.cuh"
 #include "packed_half.cuh"
 
 // result += left * right, accumulated in f16
@@ -79,23 +80,7 @@ DEVICE Word transpose(Word a)
     return d;
 }
 
-DEVICE Word shared_address(const void *p) { return (Word)__cvta_generic_to_shared(p); }
-
-// Four 8 x 8 matrices from or to shared memory; lane 8m + r gives the address of row r of matrix m (16 bytes).
-template <bool TRANSPOSED> DEVICE void load_matrices(Word (&m)[4], Word address)
-{
-    if (TRANSPOSED)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3},[%4];"
-                     : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                     : "r"(address)
-                     : "memory");
-    else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3},[%4];"
-                     : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                     : "r"(address)
-                     : "memory");
-}
-
+// Four 8 x 8 matrices to shared memory; lane 8m + r gives the address of row r of matrix m (16 bytes).
 template <bool TRANSPOSED> DEVICE void store_matrices(Word address, const Word (&m)[4])
 {
 #if __CUDA_ARCH__ >= 900
