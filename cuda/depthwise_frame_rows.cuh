@@ -37,9 +37,9 @@ __device__ inline void store_shared(uint32_t address, uint32_t word)
 struct Item {
     int batch, first;
 
-    __device__ Item next(int outputs, int length) const
+    __device__ Item next(int frames, int length) const
     {
-        return first + outputs < length ? Item{batch, first + outputs} : Item{batch + 1, 0};
+        return first + frames < length ? Item{batch, first + frames} : Item{batch + 1, 0};
     }
 };
 constexpr int ITEMS = 8; // that a block remembers

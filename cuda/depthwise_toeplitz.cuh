@@ -42,6 +42,16 @@ __device__ inline float power_of_two_near(float largest)
     return exponent == 0 || exponent >= 0x7E000000u ? 1.0f : __uint_as_float(exponent);
 }
 
+// The same of the largest of a warp's numbers.
+__device__ inline float power_of_two_near_largest(float largest)
+{
+#pragma unroll
+    for (int distance = 16; distance; distance >>= 1) {
+        largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
+    }
+    return power_of_two_near(largest);
+}
+
 // `sum` of two elements, each NaN from the first one on of its `words` that is not finite.
 template <class T> __device__ inline void note_not_finite(uint32_t &sum, uint32_t words)
 {
@@ -160,11 +170,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
                 float largest = 0.0f;
 #pragma unroll
                 for (int i = 0; i < EACH; i++) largest = fmaxf(largest, fabsf(weights[k][i]));
-#pragma unroll
-                for (int distance = 16; distance; distance >>= 1) {
-                    largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
-                }
-                taps[k].scale = power_of_two_near(largest);
+                taps[k].scale = power_of_two_near_largest(largest);
             }
             const float inverse = SCALED ? 1.0f / taps[k].scale : 1.0f; // exact
 #pragma unroll
@@ -300,7 +306,7 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
     const T *const x_rows = static_cast<const T *>(c.x.data) + channel * c.x.line_stride;
     T *const y_rows = static_cast<T *>(c.y) + static_cast<long long>(channel) * c.output_length;
     const int further = ALIGNED ? 0 : misalignment(x_rows) - misalignment(y_rows);
-    const int shift = COPIED ? further - c.left & 7 : 0;
+    const int shift = COPIED ? (further - c.left) & 7 : 0;
 
     // The warp's items: tiles of rows, one after the other.
     const int misaligned_most = c.output_length % VECTOR<T> ? VECTOR<T> - 1 : 0;

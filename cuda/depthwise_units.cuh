@@ -66,12 +66,7 @@ template <class T, int UNITS, bool SPLIT> struct UnitTaps {
             }
         }
         if (SCALED) {
-            float largest = fabsf(weight);
-#pragma unroll
-            for (int distance = 16; distance; distance >>= 1) {
-                largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, distance));
-            }
-            scale = power_of_two_near(largest);
+            scale = power_of_two_near_largest(fabsf(weight));
             weight *= 1.0f / scale; // exact
         }
 #pragma unroll

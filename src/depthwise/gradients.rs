@@ -79,7 +79,7 @@ fn is_transposed(
     if !dy.device().is_cuda() || forward.layout == Conv1dLayout::Bhl || forward.taps <= EXACT_TAPS {
         return Ok(false);
     }
-    // An activation of more taps is taken apart in f32, whose kernels are for channels-first tensors.
+    // With an activation the kernels are for channels-first tensors: of few taps in one pass, of more in f32.
     if activation != Activation::None {
         return Ok(true);
     }

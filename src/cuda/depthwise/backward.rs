@@ -1,7 +1,9 @@
 //! Launches of the gradients: all of them in one pass, or those of taps and bias.
 
 use super::arguments::{GradientArguments, Parameter, Signal};
-use super::operand::{address, address_mut, lines_are_aligned, parameter, signal, TapOrder};
+use super::operand::{
+    address, address_mut, is_aligned, lines_are_aligned, parameter, signal, TapOrder,
+};
 use super::recipe::{self, ElementType, Launch};
 use crate::cuda::device::{load, load_with_shared_memory, Limits};
 use crate::depthwise::{Activation, Correlation, Gradients, Wanted};
@@ -106,14 +108,10 @@ pub(crate) fn sums_frames(c: &Correlation, x: &Tensor, dy: &Tensor) -> Result<bo
     let (Storage::Cuda(x_storage), Storage::Cuda(dy_storage)) = (&*x_storage, &*dy_storage) else {
         return Ok(false);
     };
-    let device = x_storage.device();
-    let stream = device.cuda_stream();
     let element = ElementType::of("x", x.dtype())?;
-    let (x_base, _x) = address("x", x_storage, &stream)?;
-    let (dy_base, _dy) = address("dy", dy_storage, &stream)?;
-    let aligned = lines_are_aligned(&signal("x", x_base, element, x_layout)?, element)
-        && lines_are_aligned(&signal("dy", dy_base, element, dy_layout)?, element);
-    let memory = Limits::of(device)?.shared_memory_bytes;
+    let aligned =
+        is_aligned("x", (x_storage, x_layout))? && is_aligned("dy", (dy_storage, dy_layout))?;
+    let memory = Limits::of(x_storage.device())?.shared_memory_bytes;
     Ok(recipe::sums_frames(c, element, aligned, memory))
 }
 

@@ -2,7 +2,7 @@
 
 use super::arguments::{CorrelationArguments, Parameter};
 use super::operand::{
-    address, address_mut, line_starts, lines_are_aligned, parameter, signal, Operand, TapOrder,
+    address, address_mut, is_aligned, line_starts, parameter, signal, Operand, TapOrder,
 };
 use super::recipe::{self, ElementType, Launch};
 use crate::cuda::device::{load_with_shared_memory, Limits};
@@ -15,10 +15,7 @@ use candle_core::{CudaStorage, Result};
 /// Whether there is a kernel for a correlation of channels-last `x`, whose last dimension is contiguous, as it lies.
 pub(crate) fn has_kernel(c: &Correlation, x: Operand) -> Result<bool> {
     let element = ElementType::of("x", x.0.dtype())?;
-    let stream = x.0.device().cuda_stream();
-    let (base, _guard) = address("x", x.0, &stream)?;
-    let aligned = lines_are_aligned(&signal("x", base, element, x.1)?, element);
-    Ok(recipe::takes_frames(c, element, aligned))
+    Ok(recipe::takes_frames(c, element, is_aligned("x", x)?))
 }
 
 /// The output of a correlation and its activation, contiguous, in the dtype of `x`.

@@ -131,6 +131,15 @@ pub(super) fn lines_are_aligned(signal: &Signal, element: ElementType) -> bool {
     signal.data.is_multiple_of(16) && aligned(signal.batch_stride) && aligned(signal.line_stride)
 }
 
+/// Whether every line of an operand begins at a multiple of 16 bytes.
+pub(super) fn is_aligned(name: &'static str, operand: Operand) -> Result<bool> {
+    let element = ElementType::of(name, operand.0.dtype())?;
+    let stream = operand.0.device().cuda_stream();
+    let (base, _guard) = address(name, operand.0, &stream)?;
+    let signal = signal(name, base, element, operand.1)?;
+    Ok(lines_are_aligned(&signal, element))
+}
+
 /// Where the lines of a signal begin, of a correlation with a contiguous output.
 pub(super) fn line_starts(signal: &Signal, element: ElementType, c: &Correlation) -> LineStarts {
     let (lines, line) = match c.layout {

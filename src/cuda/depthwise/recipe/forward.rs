@@ -28,8 +28,8 @@ const VECTORS_A_THREAD: usize = 2;
 /// Vectors of a row from which on a block has one row: a warp's two and more.
 const VECTORS_OF_A_BLOCK: usize = 64;
 
-/// The kernel of a correlation. `starts`: where each line of the input begins; `same_type`: whether the weight has the dtype of the input; `shared_memory_bytes`:
-/// what the device's blocks can have.
+/// The kernel of a correlation. `starts`: where the lines of the input begin; `same_type`: whether the weight has the
+/// dtype of the input; `shared_memory_bytes`: what the device's blocks can have.
 pub(in super::super) fn correlation(
     c: &Correlation,
     element: ElementType,
@@ -101,10 +101,10 @@ pub(in super::super) fn correlation(
             let tiles = (c.output_length + element.vector()).div_ceil(TOEPLITZ_OUTPUTS);
             let parts = c.batch.saturating_mul(tiles) / (TOEPLITZ_WARPS * TOEPLITZ_TURNS);
             let split = if same_type { "" } else { "_split" };
-            let rows = match starts {
-                _ if whole_rows => "_aligned",
-                LineStarts { like_outputs, .. } if like_outputs => "_like_outputs",
-                _ => "",
+            let rows = match (whole_rows, starts.like_outputs) {
+                (true, _) => "_aligned",
+                (false, true) => "_like_outputs",
+                (false, false) => "",
             };
             Ok(Launch::new(
                 Family::Long,

@@ -28,7 +28,7 @@ pub(super) fn sums(
         && element != ElementType::F32
         && aligned
         && c.channels.is_multiple_of(element.vector())
-        && (1..=128).contains(&c.taps)
+        && c.taps > 0
         && frames >= FEWEST_FRAMES
         && (0..=units_ahead(taps) as isize).contains(&line_of_units(c, c.taps))
         && shared_bytes <= shared_memory_bytes;

@@ -210,14 +210,8 @@ mod tests {
             (776, 129, Bf16, true),
         ] {
             let c = geometry(Blh, (16, channels, 1024), taps);
-            assert!(correlation(
-                &c,
-                element,
-                if aligned { ALIGNED } else { ANY },
-                false,
-                LARGE
-            )
-            .is_err());
+            let starts = if aligned { ALIGNED } else { ANY };
+            assert!(correlation(&c, element, starts, false, LARGE).is_err());
             assert!(!takes_frames(&c, element, aligned));
         }
     }
