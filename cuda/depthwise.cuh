@@ -372,12 +372,13 @@ template <class T, int COUNT> __device__ inline void copy_vectors(uint4 *to, con
     }
 }
 
-// Every so many-th tile of VECTORS vectors of the rows of a channel, in the order of memory.
-template <int VECTORS> struct RowTiles {
+// Every so many-th tile of LENGTH vectors or frames of all batch items, in the order of memory.
+template <int LENGTH> struct TilesInTurn {
     int tile, batch;
     int tiles, tile_step, batch_step;
 
-    __device__ RowTiles(int vectors, int part, int parts) : tiles((vectors + VECTORS - 1) / VECTORS)
+    // Of items of `length`, the tiles of `part`, of which there are `parts`.
+    __device__ TilesInTurn(int length, int part, int parts) : tiles((length + LENGTH - 1) / LENGTH)
     {
         tile = part % tiles, batch = part / tiles;
         tile_step = parts % tiles, batch_step = parts / tiles;

@@ -8,8 +8,7 @@
 constexpr int GRADIENT_FRAMES = 4; // of dx, that a thread makes at a time
 
 // Blocks: x over groups of channels, y over every so many-th tile of all batch items. Exactly K taps.
-// STAGES: tiles in shared memory, two or three.
-template <class T, int K, int C, bool SILU, int STAGES> __device__ void frame_gradients(const Gradient &g)
+template <class T, int K, int C, bool SILU> __device__ void frame_gradients(const Gradient &g)
 {
     constexpr int TILE_FRAMES = TILE_LINES * GRADIENT_FRAMES;
     // The frames of dy that a tile reads begin `left` - (K - 1) behind its own, those of x K - 1 before or, without
@@ -22,22 +21,20 @@ template <class T, int K, int C, bool SILU, int STAGES> __device__ void frame_gr
     const int count = g.channels - first_channel;
     float *const shared = reinterpret_cast<float *>(depthwise_shared);
     T *const stages = reinterpret_cast<T *>(shared + Parameters::FLOATS);
-    const int tiles_an_item = (g.input_length + TILE_FRAMES - 1) / TILE_FRAMES;
-    const int tiles = g.batch * tiles_an_item;
     const int dy_length = min(g.output_length, g.input_length + g.left); // what x reaches
-    int ahead = blockIdx.y, next_stage = 0;
+    TilesInTurn<TILE_FRAMES> now(g.input_length, blockIdx.y, gridDim.y), ahead = now;
+    int next_stage = 0;
     const auto load_next = [&] {
-        if (ahead >= tiles) return;
-        const long long batch = ahead / tiles_an_item;
-        const int s = ahead % tiles_an_item * TILE_FRAMES;
-        const T *x = static_cast<const T *>(g.x.data) + batch * g.x.batch_stride + first_channel;
-        const T *dy = static_cast<const T *>(g.dy.data) + batch * g.dy.batch_stride + first_channel;
+        if (ahead.batch >= g.batch) return;
+        const int s = ahead.tile * TILE_FRAMES;
+        const T *x = static_cast<const T *>(g.x.data) + ahead.batch * g.x.batch_stride + first_channel;
+        const T *dy = static_cast<const T *>(g.dy.data) + ahead.batch * g.dy.batch_stride + first_channel;
         T *to = stages + next_stage * (DY_ROWS + X_ROWS) * WIDTH;
         FrameTile::template fill<DY_ROWS>(to, dy, g.dy.line_stride, s + g.left - (K - 1), dy_length, count);
         to += DY_ROWS * WIDTH;
         FrameTile::template fill<X_ROWS>(to, x, g.x.line_stride, s - BEFORE, g.input_length, count);
-        ahead += gridDim.y;
-        next_stage = next_stage + 1 == STAGES ? 0 : next_stage + 1;
+        ahead.advance();
+        next_stage ^= 1;
     };
 
     // Two tiles are under way at once.
@@ -51,15 +48,11 @@ template <class T, int K, int C, bool SILU, int STAGES> __device__ void frame_gr
     float weight[K][C], bias[C], dweight[K][C] = {}, dbias[C] = {};
     Parameters::load(shared, weight, bias);
     int stage = 0;
-    for (int tile = blockIdx.y; tile < tiles; tile += gridDim.y) {
-        if (STAGES > 2) { // one is free already
-            load_next();
-            end_group_of_copies();
-        }
-        const int s = tile % tiles_an_item * TILE_FRAMES + threadIdx.y * GRADIENT_FRAMES;
+    for (; now.batch < g.batch; now.advance()) {
+        const int s = now.tile * TILE_FRAMES + threadIdx.y * GRADIENT_FRAMES;
         const T *from_dy = stages + (stage * (DY_ROWS + X_ROWS) + threadIdx.y * GRADIENT_FRAMES) * WIDTH + threadIdx.x * C;
         const T *from_x = from_dy + DY_ROWS * WIDTH;
-        T *dx = static_cast<T *>(g.dx) + (static_cast<long long>(tile / tiles_an_item) * g.input_length + s) * g.channels + channel;
+        T *dx = static_cast<T *>(g.dx) + (static_cast<long long>(now.batch) * g.input_length + s) * g.channels + channel;
         Group<T, C> group;
         // Frame i of dz, which is `left` - (K - 1) + i behind s, at i % K. With SiLU frame i of x, K - 1 before, likewise.
         float dz[K][C], x_window[K][C];
@@ -89,11 +82,16 @@ template <class T, int K, int C, bool SILU, int STAGES> __device__ void frame_gr
 #pragma unroll
                 for (int k = 0; k < C; k++) dz[i % K][k] *= silu_slope<T>(z[k]);
             }
-            if (u >= 0 || s == 0) { // earlier ones are those of another thread
-#pragma unroll
-                for (int k = 0; k < C; k++) dbias[k] += dz[i % K][k];
-            }
             if (u < 0) continue;
+#pragma unroll
+            for (int k = 0; k < C; k++) dbias[k] += dz[i % K][k];
+            if (u == 0 && s == 0) { // elsewhere those before are another thread's
+#pragma unroll
+                for (int before = 0; before < K - 1; before++) {
+#pragma unroll
+                    for (int k = 0; k < C; k++) dbias[k] += dz[before][k];
+                }
+            }
             if constexpr (!SILU) {
                 group.load(from_x + u * WIDTH);
                 group.unpack(x_window[0]);
@@ -114,14 +112,12 @@ template <class T, int K, int C, bool SILU, int STAGES> __device__ void frame_gr
             }
             dx += g.channels;
         }
-        if (STAGES == 2) {
-            __syncthreads(); // all have read the tile
-            load_next();
-            end_group_of_copies();
-        }
+        __syncthreads(); // all have read the tile
+        load_next();
+        end_group_of_copies();
         wait_for_copies<1>();
         __syncthreads();
-        stage = stage + 1 == STAGES ? 0 : stage + 1;
+        stage ^= 1;
     }
     if (!wants_sums(g)) return;
 

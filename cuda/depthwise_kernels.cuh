@@ -167,32 +167,32 @@
     DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, , false)                                        \
     DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, _split, true)
 
-// Channels-last, gradients. STAGES: tiles in shared memory; BLOCKS: how many a multiprocessor has at least.
+// Channels-last, gradients. BLOCKS: how many a multiprocessor has at least.
 
-#define DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SILU, STAGES, BLOCKS) \
+#define DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, SUFFIX, SILU, BLOCKS)      \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS *TILE_LINES, BLOCKS)              \
         depthwise_frame_gradients_##TAPS##_by_##CHANNELS##SUFFIX##_##NAME(                      \
             const __grid_constant__ Gradient g)                                                 \
     {                                                                                           \
-        frame_gradients<TYPE, TAPS, CHANNELS, SILU, STAGES>(g);                                 \
+        frame_gradients<TYPE, TAPS, CHANNELS, SILU>(g);                                         \
     }
 
 // CHANNELS and SILU_CHANNELS: those of a thread, without and with the activation.
-#define DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, TAPS, CHANNELS, SILU_CHANNELS, STAGES, BLOCKS) \
-    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, , false, STAGES, 3)                   \
-    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, _silu, true, STAGES, 3)               \
-    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, , false, STAGES, BLOCKS)       \
-    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SILU_CHANNELS, _silu, true, STAGES, 2)
+#define DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, TAPS, CHANNELS, SILU_CHANNELS, BLOCKS)       \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, , false, 3)                           \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, 1, _silu, true, 3)                       \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, CHANNELS, , false, BLOCKS)               \
+    DEPTHWISE_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SILU_CHANNELS, _silu, true, 2)
 
 #define DEPTHWISE_FRAME_GRADIENTS(TYPE, NAME, CHANNELS)                                         \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 1, CHANNELS, CHANNELS, 2, 3)                     \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 2, CHANNELS, CHANNELS, 2, 3)                     \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 3, CHANNELS, CHANNELS, 2, 3)                     \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 4, CHANNELS, CHANNELS, 2, 2)                     \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 5, CHANNELS, 2, 2, 2)                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 6, CHANNELS, 2, 3, 2)                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 7, CHANNELS, 2, 3, 2)                            \
-    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 8, CHANNELS, 2, 3, 2)
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 1, CHANNELS, CHANNELS, 3)                        \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 2, CHANNELS, CHANNELS, 3)                        \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 3, CHANNELS, CHANNELS, 3)                        \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 4, CHANNELS, CHANNELS, 2)                        \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 5, CHANNELS, 2, 2)                               \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 6, CHANNELS, 2, 2)                               \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 7, CHANNELS, 2, 2)                               \
+    DEPTHWISE_FRAME_GRADIENTS_TAPS(TYPE, NAME, 8, CHANNELS, 2, 2)
 
 // More taps.
 

@@ -186,7 +186,7 @@ template <class T, int K, bool SILU, int SHIFT> __device__ void aligned_row_grad
     __shared__ uint4 stages[TILE_WARPS][ROW_STAGES][DY_VECTORS + X_VECTORS];
     const int channel = blockIdx.x, lane = threadIdx.x;
     Sums sums(g);
-    RowTiles<32> now(g.vectors_a_row, blockIdx.y * TILE_WARPS + threadIdx.y, gridDim.y * TILE_WARPS), ahead = now;
+    TilesInTurn<32> now(g.vectors_a_row, blockIdx.y * TILE_WARPS + threadIdx.y, gridDim.y * TILE_WARPS), ahead = now;
     int stage = 0, next_stage = 0;
 
     const T *const x_rows = static_cast<const T *>(g.x.data) + channel * g.x.line_stride;

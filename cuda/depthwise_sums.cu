@@ -2,24 +2,38 @@
 //
 //     gradient[channel, tap] = sum over p of pieces[p, channel, tap],
 //
-// the bias behind the taps. Threads: x over the sums (32), y over every so many-th piece.
+// the bias behind the taps. Threads: x over the sums, y over every so many-th piece. Bound by latency: each thread asks for
+// several pieces before it adds the first.
 #include "depthwise.cuh"
+
+constexpr int SUM_COLUMNS = 32, SUM_ROWS = 16; // threads of a block
+constexpr int PIECES_AT_ONCE = 4;              // of a thread
 
 extern "C" __global__ void depthwise_sum_pieces(
     const float *pieces, const __grid_constant__ Parameter weight, const __grid_constant__ Parameter bias, int count,
-    int channels, int taps)
+    unsigned channels, unsigned taps)
 {
-    __shared__ float parts[32][33];
-    const long long column = blockIdx.x * 32ll + threadIdx.x, width = static_cast<long long>(channels) * (taps + 1);
+    __shared__ float parts[SUM_ROWS][SUM_COLUMNS];
+    const unsigned column = blockIdx.x * SUM_COLUMNS + threadIdx.x, width = channels * (taps + 1);
+    const unsigned channel = column / (taps + 1), tap = column % (taps + 1);
     float sum = 0.0f;
-    if (column < width) {
-#pragma unroll 8
-        for (int piece = threadIdx.y; piece < count; piece += blockDim.y) sum += pieces[piece * width + column];
+    for (int first = threadIdx.y; first < count; first += SUM_ROWS * PIECES_AT_ONCE) {
+        float values[PIECES_AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < PIECES_AT_ONCE; i++) {
+            const int piece = first + i * SUM_ROWS;
+            values[i] = 0.0f;
+            if (piece < count && column < width) values[i] = pieces[static_cast<long long>(piece) * width + column];
+        }
+#pragma unroll
+        for (int i = 0; i < PIECES_AT_ONCE; i++) sum += values[i];
     }
     parts[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y == 0 && column < width) {
-        for (int i = 1; i < blockDim.y; i++) sum += parts[i][threadIdx.x];
-        write_sum(weight, bias, taps, static_cast<int>(column / (taps + 1)), static_cast<int>(column % (taps + 1)), sum);
+        sum = 0.0f;
+#pragma unroll
+        for (int row = 0; row < SUM_ROWS; row++) sum += parts[row][threadIdx.x];
+        write_sum(weight, bias, taps, channel, tap, sum);
     }
 }

@@ -85,7 +85,7 @@ template <class T, int C> struct Tile {
             for (int i = 0; i < (ROWS + STEP - 1) / STEP; i++) {
                 if ((i + 1) * STEP <= ROWS || row < ROWS) {
                     const bool inside = present && static_cast<unsigned>(first + row) < static_cast<unsigned>(length);
-                    copy_16_bytes(shared_address(at), inside ? from : data, inside);
+                    copy_16_bytes(shared_address(at), from, inside);
                 }
                 at += THREADS, row += STEP, from += STEP * stride;
             }

@@ -135,7 +135,7 @@ template <class T, int MATRICES> struct UnitTiles {
     Stages &stages;
     const int start; // from a place of x to the first unit of dy that it meets
     const T *const x_rows, *const dy_rows;
-    RowTiles<TILE> now, ahead;
+    TilesInTurn<TILE> now, ahead;
     int stage = 0, next_stage = 0;
 
     __device__ UnitTiles(const Gradient &g, Stages &stages, int channel, int start)

@@ -16,7 +16,7 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, Result, Shape, Storage, Tensor};
 
-/// Columns and rows of a block of `depthwise_sum_pieces`.
+/// Columns and rows of threads of a block of `depthwise_sum_pieces`.
 const SUM_BLOCK: (u32, u32) = (32, 16);
 
 /// The gradients that are wanted, those of taps and bias summed in f32; `None` where no kernel makes

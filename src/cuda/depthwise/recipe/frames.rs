@@ -12,6 +12,9 @@ const TILE_LINES: usize = 8;
 const FRAMES: usize = 8;
 const GRADIENT_FRAMES: usize = 4;
 
+/// Tiles in shared memory, backward.
+const GRADIENT_STAGES: usize = 2;
+
 /// Blocks that keep every multiprocessor of a large GPU busy with gradients: two a multiprocessor. More of them were slower,
 /// as they read and write memory at more places at a time.
 const GRADIENT_BLOCKS: usize = 132 * 2;
@@ -24,14 +27,6 @@ fn tiles_of_a_block(taps: usize, channels: usize) -> usize {
     match (taps, channels) {
         (5..=EXACT_TAPS, 2..) => 2,
         _ => 1,
-    }
-}
-
-/// Tiles in shared memory, backward: with many taps arithmetic takes longer than two of them are under way.
-fn gradient_stages(taps: usize) -> usize {
-    match taps {
-        ..=5 => 2,
-        _ => 3,
     }
 }
 
@@ -111,7 +106,7 @@ pub(super) fn gradients(
     let tile_bytes = (dy_frames + x_frames) * width * element.bytes();
     let sum_bytes = 4 * TILE_LINES * (c.taps + 1) * (width + 4);
     let shared_bytes =
-        sum_bytes.max(parameter_bytes(c.taps, channels) + gradient_stages(c.taps) * tile_bytes);
+        sum_bytes.max(parameter_bytes(c.taps, channels) + GRADIENT_STAGES * tile_bytes);
     let (taps, suffix, name) = (c.taps, suffix(activation), element.name());
     Launch {
         shared_bytes: super::word(shared_bytes),

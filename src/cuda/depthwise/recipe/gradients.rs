@@ -2,7 +2,7 @@
 
 use super::rows::{cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_PADDINGS};
 use super::{
-    check, check_batch, frame_moments, frames, kernel_taps, units, ElementType, Family, Launch,
+    check_gradients, frame_moments, frames, kernel_taps, units, ElementType, Family, Launch,
     EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
@@ -41,8 +41,7 @@ pub(in super::super) fn gradients(
     aligned: bool,
     same_type: bool,
 ) -> Result<Option<Launch>, Error> {
-    check(c)?;
-    check_batch(c)?;
+    check_gradients(c)?;
     let reachable = (0..c.taps as isize).contains(&c.left);
     let most = match c.layout {
         Conv1dLayout::Bhl => SHORT_TAPS,
@@ -123,8 +122,7 @@ pub(in super::super) fn long_gradients(
     aligned: bool,
     shared_memory_bytes: usize,
 ) -> Result<Launch, Error> {
-    check(c)?;
-    check_batch(c)?;
+    check_gradients(c)?;
     if c.layout == Conv1dLayout::Blh {
         let launch = frame_moments::sums(c, element, aligned, shared_memory_bytes);
         return launch.ok_or_else(|| Error::OutOfRange {

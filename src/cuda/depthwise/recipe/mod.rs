@@ -173,13 +173,25 @@ const LONG_OUTPUTS: usize = 1024;
 /// Batch items that a launch can count.
 const MOST_BATCH_ITEMS: usize = 1 << 30;
 
-/// Checks that the kernels of gradients, which take the whole batch, can count it.
-fn check_batch(c: &Correlation) -> Result<(), Error> {
+/// Taps and biases whose gradients a launch can count.
+const MOST_SUMS: usize = u32::MAX as usize;
+
+/// Checks that the kernels of gradients, which take the whole batch, can count it and the sums.
+fn check_gradients(c: &Correlation) -> Result<(), Error> {
+    check(c)?;
     if c.batch > MOST_BATCH_ITEMS {
         return Err(Error::OutOfRange {
             quantity: "batch size",
             expected: format!("at most {MOST_BATCH_ITEMS} for a gradient on a GPU"),
             got: c.batch.to_string(),
+        });
+    }
+    let sums = c.channels.saturating_mul(c.taps + 1);
+    if sums > MOST_SUMS {
+        return Err(Error::OutOfRange {
+            quantity: "taps and biases of all channels",
+            expected: format!("at most {MOST_SUMS} for a gradient on a GPU"),
+            got: sums.to_string(),
         });
     }
     Ok(())
@@ -290,5 +302,13 @@ mod tests {
             assert!(error.to_string().contains("batch size"));
             assert!(long_gradients(&c, Bf16, true, 227 << 10).is_err());
         }
+    }
+
+    #[test]
+    fn sums_that_a_launch_cannot_count() {
+        let c = geometry(Conv1dLayout::Bhl, (1, 1 << 20, 8), 1 << 12);
+        assert!(correlation(&c, Bf16, ALIGNED, true, 99 << 10).is_ok());
+        let error = long_gradients(&c, Bf16, true, 227 << 10).unwrap_err();
+        assert!(error.to_string().contains("taps and biases"));
     }
 }
