@@ -24,6 +24,11 @@ struct Parameter {
     int kind;
 };
 
+// How blocks share the tiles of groups of channels, see depthwise_frame_turns.cuh.
+struct Sharing {
+    int parts, helped;
+};
+
 // The sum y, or y = z * sigmoid(z) of the sum z.
 struct Correlation {
     Signal x;
@@ -31,6 +36,7 @@ struct Correlation {
     Parameter weight, bias;
     int batch, channels, input_length, output_length, taps, left;
     int silu; // whether y = z * sigmoid(z) of the sum z is wanted
+    Sharing sharing;
 };
 
 // The gradients of a correlation of the same names. Kernels that make that of x as well: for 0 <= left < taps.
@@ -42,6 +48,7 @@ struct Gradient {
     Parameter weight_gradient, bias_gradient; // those that are wanted
     int batch, channels, input_length, output_length, taps, left;
     int vectors_a_row; // of dx or, for sums alone, of the longer of x and dy, where rows are cut into vectors
+    Sharing sharing;
 };
 
 // Kernels are for exactly K taps or, where K = MANY_TAPS, for at most so many.
@@ -85,11 +92,11 @@ __device__ inline bool wants_sums(const Gradient &g)
     return g.pieces || g.weight_gradient.data || g.bias_gradient.data;
 }
 
-// What a block has of the sum for one of the taps or, behind them, for the bias.
-__device__ inline void leave_sum(const Gradient &g, int channel, int tap, float sum)
+// What a block has of the sum for one of the taps or, behind them, for the bias: one of its pieces.
+__device__ inline void leave_sum(const Gradient &g, int piece, int channel, int tap, float sum)
 {
     if (g.pieces) {
-        g.pieces[(blockIdx.y * static_cast<long long>(g.channels) + channel) * (g.taps + 1) + tap] = sum;
+        g.pieces[(piece * static_cast<long long>(g.channels) + channel) * (g.taps + 1) + tap] = sum;
     } else {
         write_sum(g.weight_gradient, g.bias_gradient, g.taps, channel, tap, sum);
     }
@@ -108,9 +115,9 @@ __device__ inline void leave_sums(const Gradient &g, int channel, int first_tap,
         float sum = 0.0f;
         for (int k = 0; k < PARTS; k++) sum += parts[k][i];
         if (i == TAP_BLOCK) {
-            if (first_tap == 0) leave_sum(g, channel, g.taps, sum);
+            if (first_tap == 0) leave_sum(g, blockIdx.y, channel, g.taps, sum);
         } else if (first_tap + i < g.taps) {
-            leave_sum(g, channel, first_tap + i, sum);
+            leave_sum(g, blockIdx.y, channel, first_tap + i, sum);
         }
     }
 }

@@ -22,8 +22,10 @@ template <class T, int PAIRS> struct FrameMoments {
     typedef FrameRows<CHANNELS, FRAMES / 8 + AHEAD> Dy;
     // Frames of two items, of x and of dy; rows of one.
     static constexpr int FRAMES_BYTES = X::FRAMES_BYTES + Dy::FRAMES_BYTES, ROWS_AT = 2 * FRAMES_BYTES;
-    static constexpr int DY_ROWS_AT = ROWS_AT + X::ROWS_BYTES, BYTES = DY_ROWS_AT + Dy::ROWS_BYTES;
-    static_assert(CHANNELS * sizeof(typename Moments::Sums) <= BYTES);
+    static constexpr int DY_ROWS_AT = ROWS_AT + X::ROWS_BYTES, ITEMS_AT = DY_ROWS_AT + Dy::ROWS_BYTES;
+    static constexpr int TURN_AT = ITEMS_AT + ITEMS * static_cast<int>(sizeof(Item));
+    static constexpr int BYTES = TURN_AT + static_cast<int>(sizeof(Turn));
+    static_assert(CHANNELS * sizeof(typename Moments::Sums) <= ITEMS_AT);
 
     // Those of a channel's rows. `line`: units from those of dy that the first of x meet to those in line with it.
     static __device__ void add(Moments &sums, uint32_t x, uint32_t dy, int line)
@@ -67,56 +69,65 @@ template <class T, int PAIRS> struct FrameMoments {
     }
 };
 
-// Threads: x over the lanes, y over FRAME_WARPS. Blocks: x over groups of channels, y over pieces. Frames of both tensors
-// begin at multiples of 16 bytes; the unit of dy in line with that of x is among those that it meets.
+// Threads: x over the lanes, y over FRAME_WARPS. Blocks: see Turns. Frames of both tensors begin at multiples of 16 bytes; the
+// unit of dy in line with that of x is among those that it meets.
 template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
 {
     typedef FrameMoments<T, PAIRS> Shared;
     typedef typename Shared::X X;
     typedef typename Shared::Dy Dy;
     extern __shared__ __align__(16) unsigned char memory[];
-    const int first_channel = blockIdx.x * Shared::CHANNELS, channels = min(Shared::CHANNELS, g.channels - first_channel);
     const unsigned thread = in_register(threadIdx.x + 32 * threadIdx.y), warp = thread / 32;
     const uint32_t base = in_register(shared_address(memory));
     const int start = g.left - (g.taps - 1), shift = start & 7; // from a place of x to the first one of dy that it meets
     const int length = max(g.input_length, g.output_length);
-    const Items items(g.batch, length, Shared::FRAMES);
-    Item ahead = items.first;
-
     const TwoPlaces x_turned = X::places_to_turn(thread), dy_turned = Dy::places_to_turn(thread);
-    const auto load = [&](int index) {
-        if (index < items.count) {
-            const uint32_t to = base + index % 2 * Shared::FRAMES_BYTES;
-            X::template load<T>(to + 4 * X::place_to_load(thread), thread, g.x, ahead.batch, ahead.first, g.input_length,
-                                first_channel, channels);
-            Dy::template load<T>(to + X::FRAMES_BYTES + 4 * Dy::place_to_load(thread), thread, g.dy, ahead.batch,
-                                 ahead.first + start - shift, g.output_length, first_channel, channels);
-            ahead = ahead.next(Shared::FRAMES, length);
-        }
-        end_group_of_copies();
-    };
     const uint32_t x_row = base + Shared::ROWS_AT + 16 * X::row(warp);
     const uint32_t dy_row = base + Shared::DY_ROWS_AT + 16 * Dy::row(warp);
-    typename Shared::Moments sums;
-    load(0);
-    load(1);
+    Item *const remembered = reinterpret_cast<Item *>(memory + Shared::ITEMS_AT); // the next item is the last load's
+    const int groups = (g.channels + Shared::CHANNELS - 1) / Shared::CHANNELS;
+    Turn &present = *reinterpret_cast<Turn *>(memory + Shared::TURN_AT);
+    const Turns turns{present, g.sharing, groups, g.batch, length, Shared::FRAMES};
+    const auto present_channel = [&] { return Shared::CHANNELS * present_group(base + Shared::TURN_AT); }; // the first one
 #pragma unroll 1
-    for (int i = 0; i < items.count; i++) {
-        wait_for_copies<1>();
-        __syncthreads(); // the frames are there, the rows before have been read
-        const uint32_t frames = base + i % 2 * Shared::FRAMES_BYTES;
-        X::turn(frames + x_turned.first(), base + Shared::ROWS_AT + x_turned.second(), thread);
-        Dy::turn(frames + X::FRAMES_BYTES + dy_turned.first(), base + Shared::DY_ROWS_AT + dy_turned.second(), thread);
-        __syncthreads();
-        load(i + 2);
-        Shared::add(sums, x_row, dy_row, (shift - start) / 8);
-    }
-    __syncthreads();
-    auto &own = reinterpret_cast<typename Shared::Moments::Sums *>(memory)[warp];
-    sums.put(own);
-    __syncwarp();
-    if (static_cast<int>(warp) >= channels) return;
-    for (int j = threadIdx.x; j <= g.taps; j += 32) {
-        leave_sum(g, first_channel + warp, j, Shared::Moments::sum_of(own, j, g.taps, shift));
+    for (Turn turn = turns.begin(); turn.count > 0; turn = turns.next()) {
+        const int count = turn.count;
+        const auto load = [&](int index, Item item, int first_channel) {
+            if (index < count) {
+                if (thread == 0) remembered[(index + 1) % ITEMS] = item.next(Shared::FRAMES, length);
+                const int channels = min(Shared::CHANNELS, g.channels - first_channel);
+                const uint32_t to = base + index % 2 * Shared::FRAMES_BYTES;
+                X::template load<T>(to + 4 * X::place_to_load(thread), thread, g.x, item.batch, item.first, g.input_length,
+                                    first_channel, channels);
+                Dy::template load<T>(to + X::FRAMES_BYTES + 4 * Dy::place_to_load(thread), thread, g.dy, item.batch,
+                                     item.first + start - shift, g.output_length, first_channel, channels);
+            }
+            end_group_of_copies();
+        };
+        typename Shared::Moments sums;
+        load(0, turn.first, Shared::CHANNELS * turn.group);
+        load(1, turn.first.next(Shared::FRAMES, length), Shared::CHANNELS * turn.group);
+#pragma unroll 1
+        for (int i = 0; i < count; i++) {
+            wait_for_copies<1>();
+            __syncthreads(); // the frames are there, the rows before have been read
+            const uint32_t frames = base + i % 2 * Shared::FRAMES_BYTES;
+            X::turn(frames + x_turned.first(), base + Shared::ROWS_AT + x_turned.second(), thread);
+            Dy::turn(frames + X::FRAMES_BYTES + dy_turned.first(), base + Shared::DY_ROWS_AT + dy_turned.second(), thread);
+            __syncthreads();
+            load(i + 2, load_item(base + Shared::ITEMS_AT + (i + 2) % ITEMS * sizeof(Item)), present_channel());
+            Shared::add(sums, x_row, dy_row, (shift - start) / 8);
+        }
+        __syncthreads(); // all rows have been read
+        auto &own = reinterpret_cast<typename Shared::Moments::Sums *>(memory)[warp];
+        sums.put(own);
+        __syncwarp();
+        const int channel = present_channel() + warp;
+        if (channel < g.channels) {
+            for (int j = threadIdx.x; j <= g.taps; j += 32) {
+                leave_sum(g, present.piece, channel, j, Shared::Moments::sum_of(own, j, g.taps, shift));
+                if (present.is_only_helper) leave_sum(g, present.piece + 1, channel, j, 0.0f);
+            }
+        }
     }
 }

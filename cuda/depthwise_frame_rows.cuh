@@ -33,15 +33,6 @@ __device__ inline void store_shared(uint32_t address, uint32_t word)
     asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
 }
 
-// A tile of frames of a sequence.
-struct Item {
-    int batch, first;
-
-    __device__ Item next(int frames, int length) const
-    {
-        return first + frames < length ? Item{batch, first + frames} : Item{batch + 1, 0};
-    }
-};
 constexpr int ITEMS = 8; // that a block remembers
 __device__ inline Item load_item(uint32_t address)
 {
@@ -49,21 +40,6 @@ __device__ inline Item load_item(uint32_t address)
     asm volatile("ld.shared.v2.s32 {%0, %1}, [%2];" : "=r"(item.batch), "=r"(item.first) : "r"(address) : "memory");
     return item;
 }
-
-// The items of a block, one after the other.
-struct Items {
-    Item first;
-    int count;
-
-    __device__ Items(int batch, int length, int frames)
-    {
-        const unsigned tiles = (length + frames - 1) / frames;
-        const Share share(batch * tiles, blockIdx.y, gridDim.y);
-        count = share.count;
-        first.batch = share.begin / tiles;
-        first.first = (share.begin - first.batch * tiles) * frames;
-    }
-};
 
 // What a block of FRAME_WARPS warps has of CHANNELS channels of a tensor: UNITS units of 8 samples of each.
 template <int CHANNELS, int UNITS> struct FrameRows {

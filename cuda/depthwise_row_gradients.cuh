@@ -100,7 +100,7 @@ template <class T, int K, bool SILU, int SHIFT> struct ChannelGradients {
             float sum = 0.0f;
             const int warps = blockDim.x * blockDim.y >> 5;
             for (int i = 0; i < warps; i++) sum += warp_sums[i][thread < g.taps ? thread : K];
-            leave_sum(g, channel, thread, sum);
+            leave_sum(g, blockIdx.y, channel, thread, sum);
         }
     }
 };

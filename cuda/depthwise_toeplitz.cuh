@@ -16,7 +16,7 @@
 // do not read them: where an output is not finite, all of the step are summed one by one.
 #pragma once
 
-#include "depthwise.cuh"
+#include "depthwise_frame_turns.cuh"
 #include "matrices.cuh"
 
 template <class T>
@@ -103,19 +103,6 @@ constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time: 8 segments
 constexpr __device__ int place_of_unit(int unit) { return unit + unit / 8; }
 
 constexpr int TOEPLITZ_WARPS = 4; // of a block
-
-// A part of so many items, of the parts that they are cut into. Division of numbers of 32 bits, which takes a tenth of the
-// time that of 64 bits does: batch items are fewer than 2^31, and several tiles of each would not fit into a GPU's memory.
-struct Share {
-    unsigned begin, count;
-
-    __device__ Share(unsigned items, unsigned part, unsigned parts)
-    {
-        const unsigned each = items / parts, more = items - each * parts;
-        begin = part * each + min(part, more);
-        count = each + (part < more);
-    }
-};
 
 // The taps of a channel as a warp multiplies by them: at most TAPS, shifted by up to SHIFTS samples.
 template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {

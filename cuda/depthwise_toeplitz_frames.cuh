@@ -21,11 +21,11 @@ template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS, int BUFFERS> 
     typedef FrameRows<CHANNELS, Taps::UNITS + (ROUNDS - 1) * ROUND_UNITS> Rows;
     // Frames of two items; rows, of each channel its samples, and then its outputs; the items under way, and the next one.
     static constexpr int ROWS_AT = 2 * Rows::FRAMES_BYTES, ITEMS_AT = ROWS_AT + BUFFERS * Rows::ROWS_BYTES;
-    static constexpr int BYTES = ITEMS_AT + ITEMS * static_cast<int>(sizeof(Item));
+    static constexpr int TURN_AT = ITEMS_AT + ITEMS * static_cast<int>(sizeof(Item));
+    static constexpr int BYTES = TURN_AT + static_cast<int>(sizeof(Turn));
 };
 
-// Threads: 32 lanes, y over the warps. Blocks: x over groups of channels, y over parts of their work. Frames begin at
-// multiples of 16 bytes.
+// Threads: 32 lanes, y over the warps. Blocks: see Turns. Frames begin at multiples of 16 bytes.
 template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS, int BUFFERS>
 __device__ void correlate_toeplitz_frames(const Correlation &c)
 {
@@ -35,15 +35,10 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
     constexpr int OCTETS = Rows::OCTETS, STEP = Rows::STEP, OUTPUTS = Shared::OUTPUTS;
     constexpr int OWN_CHANNELS = CHANNELS / FRAME_WARPS; // of a warp
     extern __shared__ __align__(16) unsigned char memory[];
-    const int first_channel = blockIdx.x * CHANNELS, channels = min(CHANNELS, c.channels - first_channel);
     const unsigned thread = in_register(threadIdx.x + 32 * threadIdx.y); // reading it takes longer
     const uint32_t base = in_register(shared_address(memory));
     const unsigned lane = thread % 32, warp = thread / 32, g = lane / 4, t = lane % 4;
-    const Items items(c.batch, c.output_length, OUTPUTS);
-    const int count = items.count;
-    if (count == 0) return;
     Item *const remembered = reinterpret_cast<Item *>(memory + Shared::ITEMS_AT);
-    if (thread == 0) remembered[0] = items.first;
 
     // Rows to frames: matrix i has channels 2 i and 2 i + 1 of each octet, so that lane t of four has 8 channels of frame g.
     const unsigned pair = lane % 8 / 2, matrix = lane / 8;
@@ -57,7 +52,9 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
     const auto rows_at = [&](unsigned index) { return base + Shared::ROWS_AT + index % BUFFERS * Rows::ROWS_BYTES; };
     const auto item_at = [&](int index) { return load_item(base + Shared::ITEMS_AT + index % ITEMS * sizeof(Item)); };
 
-    const auto load = [&](int index, Item item) {
+    const auto present_channel = [&] { return CHANNELS * present_group(base + Shared::TURN_AT); }; // the first one
+    const auto load = [&](int index, Item item, int first_channel) {
+        const int channels = min(CHANNELS, c.channels - first_channel);
         if (thread == 0) remembered[(index + 1) % ITEMS] = item.next(OUTPUTS, c.output_length);
         Rows::template load<T>(frames_at(index) + loaded_and_stored.first(), thread, c.x, item.batch, item.first - c.left,
                                c.input_length, first_channel, channels);
@@ -66,23 +63,14 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
         Rows::turn(frames_at(index) + turned.first(), rows_at(index) + turned.second(), thread);
     };
 
-    load(0, items.first);
-    end_group_of_copies();
-    if (count > 1) load(1, items.first.next(OUTPUTS, c.output_length));
-    end_group_of_copies();
     // Those behind the last channel are its taps, and zeros, for nobody.
     Taps taps[OWN_CHANNELS];
-    const auto own_channel = [&](int k) {
+    const auto own_channel = [&](int k, int first_channel) {
         return min(first_channel + static_cast<int>(warp) + k * FRAME_WARPS, c.channels - 1);
     };
     const auto staged = [&](int k) {
         return reinterpret_cast<float *>(memory + Shared::ROWS_AT + 16 * Rows::row(warp + k * FRAME_WARPS));
     };
-    if constexpr (OWN_CHANNELS == 1) {
-        Taps::read_all(taps, c, {own_channel(0)}, 0, {staged(0)});
-    } else {
-        Taps::read_all(taps, c, {own_channel(0), own_channel(1)}, 0, {staged(0), staged(1)});
-    }
 
     // The outputs of an item, which take the place of its samples.
     const auto convolve = [&](int index) {
@@ -96,8 +84,9 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
             taps[k].products(sums, rows + before + segments.first());
             taps[k].finish(c, sums, words, [&] {
                 const Item item = item_at(index);
-                const T *const x = static_cast<const T *>(c.x.data) + item.batch * c.x.batch_stride + own_channel(k);
-                return OwnSamples<T>{own_channel(k), x, item.first + round * TOEPLITZ_OUTPUTS - c.left, c.x.line_stride};
+                const int channel = own_channel(k, present_channel());
+                const T *const x = static_cast<const T *>(c.x.data) + item.batch * c.x.batch_stride + channel;
+                return OwnSamples<T>{channel, x, item.first + round * TOEPLITZ_OUTPUTS - c.left, c.x.line_stride};
             });
             const uint32_t to = rows + before + segments.second();
 #pragma unroll
@@ -111,6 +100,7 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
         const uint32_t from = rows_at(index) + loaded_and_stored.second();
         const Item item = item_at(index);
         const unsigned octet = t % OCTETS;
+        const int first_channel = present_channel(), channels = min(CHANNELS, c.channels - first_channel);
         const int at = item.first + static_cast<int>(8 * (warp * STEP + t / OCTETS) + g);
         const int length = 8 * octet < channels ? c.output_length : 0;
         T *y = static_cast<T *>(c.y) + (static_cast<long long>(item.batch) * c.output_length + at) * c.channels +
@@ -125,33 +115,50 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
         }
     };
 
-    wait_for_copies<1>();
-    __syncthreads();
-    turn_to_rows(0);
+    const int groups = (c.channels + CHANNELS - 1) / CHANNELS;
+    Turn &present = *reinterpret_cast<Turn *>(memory + Shared::TURN_AT);
+    const Turns turns{present, c.sharing, groups, c.batch, c.output_length, OUTPUTS};
 #pragma unroll 1
-    for (int i = 0; i <= count; i++) {
-        wait_for_copies<0>();
-        __syncthreads(); // rows of this item, frames of the next one and outputs of the one before are there
-        if (i + 2 < count) load(i + 2, item_at(i + 2));
+    for (Turn turn = turns.begin(); turn.count > 0; turn = turns.next()) {
+        const int count = turn.count, first_channel = turn.group * CHANNELS;
+        if (thread == 0) remembered[0] = turn.first;
+        load(0, turn.first, first_channel);
         end_group_of_copies();
-        if (BUFFERS == 2) {
-            if (i > 0) store(i - 1);
-            __syncthreads(); // its rows may be written to
-            if (i + 1 < count) turn_to_rows(i + 1);
-            if (i < count) convolve(i);
-            continue;
+        if (count > 1) load(1, turn.first.next(OUTPUTS, c.output_length), first_channel);
+        end_group_of_copies();
+        if constexpr (OWN_CHANNELS == 1) {
+            Taps::read_all(taps, c, {own_channel(0, first_channel)}, 0, {staged(0)});
+        } else {
+            Taps::read_all(taps, c, {own_channel(0, first_channel), own_channel(1, first_channel)}, 0, {staged(0), staged(1)});
         }
-        // While the products of an item are made, the frames of the next one turn to rows and the outputs of the one before
-        // leave: half of the warps make their products first, so that both go on at the same time. Products of two terms
-        // take most of the time, and are faster together.
-        const unsigned products_phase = SPLIT ? 0 : warp / 4 & 1;
+        wait_for_copies<1>();
+        __syncthreads();
+        turn_to_rows(0);
 #pragma unroll 1
-        for (unsigned phase = 0; phase < 2; phase++) {
-            if (phase == products_phase) {
-                if (i < count) convolve(i);
-            } else {
-                if (i + 1 < count) turn_to_rows(i + 1);
+        for (int i = 0; i <= count; i++) {
+            wait_for_copies<0>();
+            __syncthreads(); // rows of this item, frames of the next one and outputs of the one before are there
+            if (i + 2 < count) load(i + 2, item_at(i + 2), present_channel());
+            end_group_of_copies();
+            if (BUFFERS == 2) {
                 if (i > 0) store(i - 1);
+                __syncthreads(); // its rows may be written to
+                if (i + 1 < count) turn_to_rows(i + 1);
+                if (i < count) convolve(i);
+                continue;
+            }
+            // While the products of an item are made, the frames of the next one turn to rows and the outputs of the one before
+            // leave: half of the warps make their products first, so that both go on at the same time. Products of two terms
+            // take most of the time, and are faster together.
+            const unsigned products_phase = SPLIT ? 0 : warp / 4 & 1;
+#pragma unroll 1
+            for (unsigned phase = 0; phase < 2; phase++) {
+                if (phase == products_phase) {
+                    if (i < count) convolve(i);
+                } else {
+                    if (i + 1 < count) turn_to_rows(i + 1);
+                    if (i > 0) store(i - 1);
+                }
             }
         }
     }

@@ -112,9 +112,9 @@ template <class T, int PAIRS> struct UnitMoments {
             float sum = 0.0f;
             for (int warp = 0; warp < UNIT_WARPS; warp++) sum += sum_of(shared[warp], j, taps, shift);
             if (j < taps) {
-                leave_sum(g, channel, first_tap + j, sum);
+                leave_sum(g, blockIdx.y, channel, first_tap + j, sum);
             } else if (first_tap == 0) {
-                leave_sum(g, channel, g.taps, sum);
+                leave_sum(g, blockIdx.y, channel, g.taps, sum);
             }
         }
     }

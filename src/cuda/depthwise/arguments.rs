@@ -35,6 +35,16 @@ impl Parameter {
     };
 }
 
+/// How blocks share the tiles of groups of channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Sharing {
+    /// Blocks of each group.
+    pub parts: i32,
+    /// Tiles of each group that further blocks take.
+    pub helped: i32,
+}
+
 /// One launch of a correlation.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -50,6 +60,7 @@ pub(super) struct CorrelationArguments {
     pub taps: i32,
     pub left: i32,
     pub silu: i32,
+    pub sharing: Sharing,
 }
 
 /// One launch of the gradients.
@@ -73,6 +84,7 @@ pub(super) struct GradientArguments {
     pub taps: i32,
     pub left: i32,
     pub vectors_a_row: i32,
+    pub sharing: Sharing,
 }
 
 // SAFETY: C structures of integers, the same as the kernels' parameters.
@@ -92,10 +104,12 @@ mod tests {
         assert_eq!(offset_of!(CorrelationArguments, weight), 32);
         assert_eq!(offset_of!(CorrelationArguments, bias), 64);
         assert_eq!(offset_of!(CorrelationArguments, batch), 96);
-        assert_eq!(size_of::<CorrelationArguments>(), 128);
+        assert_eq!(offset_of!(CorrelationArguments, sharing), 124);
+        assert_eq!(size_of::<CorrelationArguments>(), 136);
         assert_eq!(offset_of!(GradientArguments, weight), 64);
         assert_eq!(offset_of!(GradientArguments, weight_gradient), 128);
         assert_eq!(offset_of!(GradientArguments, batch), 192);
-        assert_eq!(size_of::<GradientArguments>(), 224);
+        assert_eq!(offset_of!(GradientArguments, sharing), 220);
+        assert_eq!(size_of::<GradientArguments>(), 232);
     }
 }

@@ -16,9 +16,6 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, Result, Shape, Storage, Tensor};
 
-/// Columns and rows of threads of a block of `depthwise_sum_pieces`.
-const SUM_BLOCK: (u32, u32) = (32, 16);
-
 /// The gradients that are wanted, those of taps and bias summed in f32; `None` where no kernel makes
 /// them in one pass. The last dimension of `x` and `dy` must be contiguous.
 pub(crate) fn gradients(
@@ -265,6 +262,7 @@ fn arguments(c: &Correlation, launch: &Launch, x: Signal, dy: Signal) -> Gradien
         taps: c.taps as i32,
         left: c.left as i32,
         vectors_a_row: launch.vectors_a_row,
+        sharing: launch.sharing.arguments(),
     }
 }
 
@@ -317,6 +315,7 @@ fn launch_gradients(
 
     let kernel = load(device, "depthwise_sums", "depthwise_sum_pieces")?;
     let count = launch.pieces as i32;
+    let (columns, rows) = recipe::sum_block(launch.pieces);
     let mut builder = stream.launch_builder(&kernel);
     builder.arg(&arguments.pieces);
     builder.arg(&arguments.weight_gradient);
@@ -324,8 +323,8 @@ fn launch_gradients(
     builder.arg(&count).arg(&arguments.channels);
     builder.arg(&arguments.taps);
     let config = LaunchConfig {
-        grid_dim: (sums.div_ceil(SUM_BLOCK.0 as usize) as u32, 1, 1),
-        block_dim: (SUM_BLOCK.0, SUM_BLOCK.1, 1),
+        grid_dim: (sums.div_ceil(columns as usize) as u32, 1, 1),
+        block_dim: (columns, rows, 1),
         shared_mem_bytes: 0,
     };
     // SAFETY: the kernel takes an address, two structures and three ints; there are as many pieces

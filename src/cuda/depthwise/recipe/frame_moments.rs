@@ -1,9 +1,9 @@
 //! The tensor cores' kernel of the gradients of taps and bias of channels-last tensors, see `cuda/depthwise_frame_moments.cuh`.
 
 use super::forward::TOEPLITZ_TAPS;
-use super::toeplitz_frames::{frame_rows, parts_of_groups, FRAME_WARPS};
+use super::toeplitz_frames::{frame_rows, FRAME_WARPS, ITEMS_AND_TURN_BYTES};
 use super::units::{line_of_units, units_ahead};
-use super::{word, ElementType, Family, Launch};
+use super::{word, ElementType, Family, Launch, Sharing};
 use crate::depthwise::{Conv1dLayout, Correlation};
 
 /// Frames of an item of a block, and its channels, one of each warp.
@@ -35,28 +35,29 @@ pub(super) fn sums(
     takes.then(|| {
         let groups = c.channels.div_ceil(CHANNELS);
         let items = c.batch.saturating_mul(frames.div_ceil(FRAMES));
-        let pieces = parts_of_groups(groups, items);
+        let sharing = Sharing::of(groups, items);
         Launch {
             shared_bytes: word(shared_bytes),
-            pieces,
+            pieces: sharing.pieces(),
+            sharing,
             ..Launch::new(
                 Family::FrameMoments,
                 format!("depthwise_frame_moments_{taps}_{}", element.name()),
-                (groups, pieces, 1),
+                (sharing.blocks(groups), 1, 1),
                 (32, FRAME_WARPS),
             )
         }
     })
 }
 
-/// As `FrameMoments`: frames of two items and rows of one, of `x` and of `dy`.
+/// As `FrameMoments`: frames of two items and rows of one, of `x` and of `dy`, and what blocks remember.
 fn shared_bytes(taps: usize) -> usize {
     let units = FRAMES / 8;
     let of = |units| {
         let rows = frame_rows(CHANNELS, units);
         2 * rows.frames_bytes + rows.rows_bytes
     };
-    of(units) + of(units + units_ahead(taps))
+    of(units) + of(units + units_ahead(taps)) + ITEMS_AND_TURN_BYTES
 }
 
 #[cfg(test)]
@@ -74,11 +75,16 @@ mod tests {
         let launch = sums(&c, Bf16, true, LARGE).unwrap();
         assert_eq!(launch.function, "depthwise_frame_moments_128_bf16");
         // 49 groups of 16 items.
-        assert_eq!((launch.grid, launch.pieces), ((49, 2, 1), 2));
+        let sharing = Sharing::of(49, 16);
+        assert_eq!((launch.sharing, launch.pieces), (sharing, sharing.pieces()));
+        assert_eq!(launch.grid, (sharing.blocks(49) as u32, 1, 1));
         assert_eq!(launch.block, (32, 16, 1));
         // 1024 and 1184 frames of 32 bytes, 148 and 172 units in a channel's row.
         let rows = 16 * (16 * (148 + 172) + 2 * 4);
-        assert_eq!(launch.shared_bytes as usize, 2 * 32 * (1024 + 1184) + rows);
+        assert_eq!(
+            launch.shared_bytes as usize,
+            2 * 32 * (1024 + 1184) + rows + ITEMS_AND_TURN_BYTES
+        );
         for (taps, kernel) in [(9, 32), (33, 64)] {
             let c = geometry(Blh, (16, 776, 1024), taps);
             let launch = sums(&c, F16, true, LARGE).unwrap();

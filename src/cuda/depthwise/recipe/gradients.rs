@@ -2,7 +2,7 @@
 
 use super::rows::{cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_PADDINGS};
 use super::{
-    check_gradients, frame_moments, frames, kernel_taps, units, ElementType, Family, Launch,
+    check_gradients, frame_moments, frames, kernel_taps, units, word, ElementType, Family, Launch,
     EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
@@ -29,6 +29,14 @@ const TILES_A_WARP: usize = 4;
 pub(super) fn pieces_of_tiles(channels: usize, tiles: usize) -> usize {
     let most = (tiles / (TILE_WARPS * TILES_A_WARP)).clamp(1, MOST_BLOCKS);
     TILE_BLOCKS.div_ceil(channels.max(1)).min(most)
+}
+
+/// Columns and rows of threads of a block of the kernel that sums so many pieces: each thread has four at a time.
+pub(in super::super) fn sum_block(pieces: usize) -> (u32, u32) {
+    const THREADS: u32 = 512;
+    const MOST_ROWS: u32 = 16;
+    let rows = word(pieces.div_ceil(4)).clamp(1, MOST_ROWS);
+    (THREADS / rows.next_power_of_two(), rows)
 }
 
 /// The kernel of all gradients in one pass, where there is one: for few taps, and a padding
@@ -239,6 +247,14 @@ mod tests {
         assert_eq!(pieces_of_tiles(1, 64), 8);
         assert_eq!(pieces_of_tiles(1, 3), 1);
         assert_eq!(pieces_of_tiles(0, 0), 1);
+    }
+
+    #[test]
+    fn blocks_that_sum_pieces() {
+        assert_eq!(sum_block(2), (512, 1));
+        assert_eq!(sum_block(8), (256, 2));
+        assert_eq!(sum_block(44), (32, 11));
+        assert_eq!(sum_block(MOST_BLOCKS), (32, 16));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The tensor cores' kernels of channels-last tensors, see `cuda/depthwise_toeplitz_frames.cuh`.
 
 use super::forward::{TOEPLITZ_OUTPUTS, TOEPLITZ_TAPS};
-use super::{ElementType, Family, Launch};
+use super::{ElementType, Family, Launch, Sharing};
 use crate::depthwise::{Conv1dLayout, Correlation};
 
 /// Warps of a block: each takes a channel or two.
@@ -77,14 +77,15 @@ pub(super) fn correlation(
     };
     let items = c.output_length.div_ceil(tiles.rounds * TOEPLITZ_OUTPUTS);
     let groups = c.channels.div_ceil(tiles.channels);
-    let parts = parts_of_groups(groups, c.batch.saturating_mul(items));
+    let sharing = Sharing::of(groups, c.batch.saturating_mul(items));
     let name = element.name();
     Launch {
         shared_bytes: super::word(tiles.shared_bytes(taps)),
+        sharing,
         ..Launch::new(
             Family::LongFrames,
             format!("depthwise_toeplitz_frames_{taps}{split}{suffix}_{name}"),
-            (groups, parts, 1),
+            (sharing.blocks(groups), 1, 1),
             (32, FRAME_WARPS),
         )
     }
@@ -93,15 +94,16 @@ pub(super) fn correlation(
 impl Tiles {
     /// As `FramesInShared`: frames of two items, rows of each channel in units of 8 samples, and where the items are.
     fn shared_bytes(&self, taps: usize) -> usize {
-        // Eight of eight bytes.
-        const ITEMS: usize = 8 * 8;
         // Of 16 samples, that a segment of 64 outputs reads.
         let steps = (taps + 14) / 16 + 1 + 3;
         let units = (self.rounds * TOEPLITZ_OUTPUTS - 64) / 8 + 2 * steps;
         let rows = frame_rows(self.channels, units);
-        2 * rows.frames_bytes + self.buffers * rows.rows_bytes + ITEMS
+        2 * rows.frames_bytes + self.buffers * rows.rows_bytes + ITEMS_AND_TURN_BYTES
     }
 }
+
+/// What blocks remember: eight tiles of eight bytes, and a turn.
+pub(super) const ITEMS_AND_TURN_BYTES: usize = 8 * 8 + 32;
 
 /// As `FrameRows`: the bytes of so many units of 8 samples of each channel, as frames and as rows.
 pub(super) struct FrameRows {
@@ -117,19 +119,6 @@ pub(super) fn frame_rows(channels: usize, units: usize) -> FrameRows {
         // Rows of each 8 channels begin further behind those before, by 4 units in all.
         rows_bytes: 16 * (channels * row + 4),
     }
-}
-
-/// Into how many blocks the tiles of each group of channels go, so that the last of them ends soonest on a large GPU,
-/// which has a block a multiprocessor, and setting one up takes the time of a tile.
-pub(super) fn parts_of_groups(groups: usize, tiles: usize) -> usize {
-    const MULTIPROCESSORS: usize = 132;
-    const MOST_PARTS: usize = 512;
-    (1..=tiles.clamp(1, MOST_PARTS))
-        .min_by_key(|&parts| {
-            let rounds = groups.saturating_mul(parts).div_ceil(MULTIPROCESSORS);
-            rounds.saturating_mul(tiles.div_ceil(parts) + 1)
-        })
-        .unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -154,21 +143,26 @@ mod tests {
         };
         let one_term = launch(100, true, LARGE);
         assert_eq!(one_term.function, "depthwise_toeplitz_frames_128_bf16");
-        // 25 groups of 32 tiles: 125 blocks of at most 7 on 132 multiprocessors.
-        assert_eq!((one_term.grid, one_term.block), ((25, 5, 1), (32, 16, 1)));
+        // 25 groups of 32 tiles.
+        assert_eq!(one_term.sharing, Sharing::of(25, 32));
+        let blocks = one_term.sharing.blocks(25) as u32;
+        assert_eq!(
+            (one_term.grid, one_term.block),
+            ((blocks, 1, 1), (32, 16, 1))
+        );
         // 640 frames of 64 bytes, 92 units in a channel's row.
-        let bytes = 2 * 640 * 64 + 3 * 16 * (32 * 92 + 4) + 64;
-        assert_eq!(one_term.shared_bytes, bytes);
+        let bytes = 2 * 640 * 64 + 3 * 16 * (32 * 92 + 4) + ITEMS_AND_TURN_BYTES;
+        assert_eq!(one_term.shared_bytes as usize, bytes);
 
         let two_terms = launch(100, false, LARGE);
         let function = "depthwise_toeplitz_frames_128_split_bf16";
         assert_eq!(
-            (two_terms.function.as_str(), two_terms.grid.0),
-            (function, 49)
+            (two_terms.function.as_str(), two_terms.sharing),
+            (function, Sharing::of(49, 16))
         );
         // 1152 frames of 32 bytes, 164 units in a channel's row.
-        let bytes = 2 * 1152 * 32 + 3 * 16 * (16 * 164 + 4) + 64;
-        assert_eq!(two_terms.shared_bytes, bytes);
+        let bytes = 2 * 1152 * 32 + 3 * 16 * (16 * 164 + 4) + ITEMS_AND_TURN_BYTES;
+        assert_eq!(two_terms.shared_bytes as usize, bytes);
 
         for (taps, same_type) in [(128, true), (128, false), (17, true), (33, false)] {
             let large = launch(taps, same_type, LARGE);
@@ -193,12 +187,6 @@ mod tests {
             short.function,
             "depthwise_toeplitz_frames_32_split_small_bf16"
         );
-    }
-
-    #[test]
-    fn parts_fill_the_multiprocessors() {
-        assert_eq!(parts_of_groups(512, 256), 1);
-        assert_eq!(parts_of_groups(8, 16), 16);
     }
 
     #[test]
