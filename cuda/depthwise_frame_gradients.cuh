@@ -5,14 +5,12 @@
 
 #include "depthwise_tiles.cuh"
 
-// Frames of dx that a thread makes at a time. Where few taps leave memory as the bound, smaller tiles keep its accesses
-// closer together.
-constexpr __host__ __device__ int gradient_frames(int taps) { return taps <= 4 ? 3 : 4; }
+constexpr int GRADIENT_FRAMES = 4; // of dx, that a thread makes at a time
 
 // Blocks: x over groups of channels, y over every so many-th tile of all batch items. Exactly K taps.
 template <class T, int K, int C, bool SILU> __device__ void frame_gradients(const Gradient &g)
 {
-    constexpr int FRAMES_A_THREAD = gradient_frames(K), TILE_FRAMES = TILE_LINES * FRAMES_A_THREAD;
+    constexpr int TILE_FRAMES = TILE_LINES * GRADIENT_FRAMES;
     // The frames of dy that a tile reads begin `left` - (K - 1) behind its own, those of x K - 1 before or, without
     // the activation, with its own.
     constexpr int DY_ROWS = TILE_FRAMES + K - 1, BEFORE = SILU ? K - 1 : 0, X_ROWS = TILE_FRAMES + 2 * BEFORE;
@@ -51,8 +49,8 @@ template <class T, int K, int C, bool SILU> __device__ void frame_gradients(cons
     Parameters::load(shared, weight, bias);
     int stage = 0;
     for (; now.batch < g.batch; now.advance()) {
-        const int s = now.tile * TILE_FRAMES + threadIdx.y * FRAMES_A_THREAD;
-        const T *from_dy = stages + (stage * (DY_ROWS + X_ROWS) + threadIdx.y * FRAMES_A_THREAD) * WIDTH + threadIdx.x * C;
+        const int s = now.tile * TILE_FRAMES + threadIdx.y * GRADIENT_FRAMES;
+        const T *from_dy = stages + (stage * (DY_ROWS + X_ROWS) + threadIdx.y * GRADIENT_FRAMES) * WIDTH + threadIdx.x * C;
         const T *from_x = from_dy + DY_ROWS * WIDTH;
         T *dx = static_cast<T *>(g.dx) + (static_cast<long long>(now.batch) * g.input_length + s) * g.channels + channel;
         Group<T, C> group;
@@ -66,7 +64,7 @@ template <class T, int K, int C, bool SILU> __device__ void frame_gradients(cons
             }
         }
 #pragma unroll
-        for (int i = 0; i < FRAMES_A_THREAD + K - 1; i++) {
+        for (int i = 0; i < GRADIENT_FRAMES + K - 1; i++) {
             const int u = i - (K - 1);
             group.load(from_dy + i * WIDTH);
             group.unpack(dz[i % K]);

@@ -57,18 +57,22 @@
     DEPTHWISE_ROWS_CAUSAL(TYPE, NAME, 8)                                                        \
     DEPTHWISE_ROWS_CENTRED(TYPE, NAME, 7)
 
-#define DEPTHWISE_UNITS_KERNEL(TYPE, NAME, UNITS, SUFFIX, SPLIT)                                \
+#define DEPTHWISE_UNITS_KERNEL(TYPE, NAME, UNITS, SUFFIX, SPLIT, STARTS)                        \
     extern "C" __global__ void __launch_bounds__(32 * UNIT_WARPS)                               \
         depthwise_units_##UNITS##SUFFIX##_##NAME(const __grid_constant__ Correlation c)         \
     {                                                                                           \
-        correlate_units<TYPE, UNITS, SPLIT>(c);                                                 \
+        correlate_units<TYPE, UNITS, SPLIT, RowStarts::STARTS>(c);                              \
     }
 
 #define DEPTHWISE_UNITS(TYPE, NAME)                                                             \
-    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 2, , false)                                              \
-    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 2, _split, true)                                         \
-    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 3, , false)                                              \
-    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 3, _split, true)
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 2, , false, Aligned)                                     \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 2, _split, true, Aligned)                                \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 3, , false, Aligned)                                     \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 3, _split, true, Aligned)                                \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 2, _like_outputs, false, LikeOutputs)                    \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 2, _split_like_outputs, true, LikeOutputs)               \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 3, _like_outputs, false, LikeOutputs)                    \
+    DEPTHWISE_UNITS_KERNEL(TYPE, NAME, 3, _split_like_outputs, true, LikeOutputs)
 
 // Channels-last, forward. STAGES: tiles of a block; BLOCKS: how many a multiprocessor has at least.
 
@@ -156,16 +160,18 @@
     DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, 5)                                              \
     DEPTHWISE_ROW_GRADIENTS_CENTRED(TYPE, NAME, 7)
 
-#define DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, SUFFIX, SPLIT)                              \
-    extern "C" __global__ void __launch_bounds__(32 * UNIT_WARPS, 8)                            \
+#define DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, SUFFIX, SPLIT, STARTS, BLOCKS)              \
+    extern "C" __global__ void __launch_bounds__(32 * UNIT_WARPS, BLOCKS)                       \
         depthwise_unit_gradients##SUFFIX##_##NAME(const __grid_constant__ Gradient g)           \
     {                                                                                           \
-        unit_gradients<TYPE, SPLIT>(g);                                                         \
+        unit_gradients<TYPE, SPLIT, RowStarts::STARTS>(g);                                      \
     }
 
 #define DEPTHWISE_UNIT_GRADIENTS(TYPE, NAME)                                                    \
-    DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, , false)                                        \
-    DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, _split, true)
+    DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, , false, Aligned, 8)                            \
+    DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, _split, true, Aligned, 8)                       \
+    DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, _like_outputs, false, LikeOutputs, 8)           \
+    DEPTHWISE_UNIT_GRADIENTS_KERNEL(TYPE, NAME, _split_like_outputs, true, LikeOutputs, 8)
 
 // Channels-last, gradients. BLOCKS: how many a multiprocessor has at least.
 
@@ -239,17 +245,20 @@
         toeplitz_row_gradients<TYPE>(g);                                                        \
     }
 
-#define DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, TAPS)                                         \
+#define DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, TAPS, SUFFIX, STARTS)                         \
     extern "C" __global__ void __launch_bounds__(32 * UNIT_WARPS, 8)                            \
-        depthwise_unit_moments_##TAPS##_##NAME(const __grid_constant__ Gradient g)              \
+        depthwise_unit_moments_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Gradient g)      \
     {                                                                                           \
-        unit_moments<TYPE, pairs_of_taps(TAPS)>(g);                                             \
+        unit_moments<TYPE, pairs_of_taps(TAPS), RowStarts::STARTS>(g);                          \
     }
 
 #define DEPTHWISE_UNIT_MOMENTS(TYPE, NAME)                                                      \
-    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 32)                                               \
-    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 64)                                               \
-    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 128)
+    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 32, , Aligned)                                    \
+    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 64, , Aligned)                                    \
+    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 128, , Aligned)                                   \
+    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 32, _like_outputs, LikeOutputs)                   \
+    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 64, _like_outputs, LikeOutputs)                   \
+    DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 128, _like_outputs, LikeOutputs)
 
 #define DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, TAPS)                                        \
     extern "C" __global__ void __launch_bounds__(32 * FRAME_WARPS, 1)                           \

@@ -1,6 +1,7 @@
 // The gradients of the short convolution of channels-first tensors of 16-bit elements with up to 16 taps, on the tensor
-// cores, in one pass, where rows begin at multiples of 16 bytes and hold whole units of 8 samples; x and dy have the same
-// length. As in depthwise_units.cuh, unit u of dx takes its samples from the three units from u + n on of dy,
+// cores, in one pass, where rows begin at multiples of 16 bytes and hold whole units of 8 samples, or where those of x and dy
+// begin as far behind such a multiple as those of dx; x and dy have the same length. As in depthwise_units.cuh, unit u of dx
+// takes its samples from the three units from u + n on of dy,
 //
 //     8 n + shift = left - (taps - 1),     0 <= shift < 8,     shift + taps <= 17,
 //
@@ -24,11 +25,11 @@ template <class T> __device__ float input_gradient_at(const Gradient &g, int cha
 }
 
 // Threads: x over the lanes, y over UNIT_WARPS. Blocks: x over channels, y over pieces.
-template <class T, bool SPLIT> __device__ void unit_gradients(const Gradient &g)
+template <class T, bool SPLIT, RowStarts STARTS> __device__ void unit_gradients(const Gradient &g)
 {
-    typedef UnitTiles<T, UnitMoments<T, 2>::MATRICES> Tiles;
+    typedef UnitTiles<T, UnitMoments<T, 2>::MATRICES, STARTS> Tiles;
     __shared__ typename Tiles::Stages stages[UNIT_WARPS];
-    const int channel = blockIdx.x, lane = threadIdx.x;
+    const int channel = blockIdx.x;
     const int start = g.left - (g.taps - 1), shift = start & 7; // from a place of dx to the first one of dy that it takes
     const int line = (shift - start) / 8;                       // the unit of dy in line with that of x
     T *const dx_rows = static_cast<T *>(g.dx) + static_cast<long long>(channel) * g.input_length;
@@ -38,34 +39,35 @@ template <class T, bool SPLIT> __device__ void unit_gradients(const Gradient &g)
     for (; tiles.now.batch < g.batch; tiles.now.advance()) {
         const uint4 *dy_units, *x_units;
         tiles.arrive(dy_units, x_units);
-        const int first = tiles.now.tile * (8 * Tiles::TILE);
-        T *const dx = dx_rows + static_cast<long long>(tiles.now.batch) * g.channels * g.input_length + first;
-        uint32_t *const to = kept(reinterpret_cast<uint32_t *>(dx) + lane);
-        const int words = g.dx ? (g.input_length - first) / 2 - lane : 0; // of dx from there on
-        uint32_t finite = 0;                                             // NaN where dx is not finite
+        const int first = tiles.first(), lead = tiles.lead();
+        T *const dx = dx_rows + static_cast<long long>(tiles.now.batch) * g.channels * g.input_length;
+        const WordStores<T, STARTS> stores(dx - lead, first, lead, g.dx ? lead + g.input_length : 0);
+        uint32_t finite = 0; // NaN where dx is not finite
         sums.begin_tile();
-#pragma unroll
-        for (int round = 0; round < TILE_ROUNDS; round++) {
+        const auto make = [&](int round) {
             float values[4];
-            taps.products(values, dy_units + 16 * round, 0.0f);
+            const uint4 *const units = dy_units + 16 * round;
+            taps.products(values, units, 0.0f);
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const uint32_t pair = Element<T>::pack(values + 2 * half);
-                const int word = 64 * round + 32 * half;
                 note_not_finite<T>(finite, pair);
-                if (word < words) __stcs(to + word, pair);
+                stores.store(64 * round + 32 * half, pair);
             }
-            const uint4 *const units = dy_units + 16 * round;
             sums.add(units, x_units + 16 * round, units + line, round == 0);
-        }
+        };
+#pragma unroll
+        for (int round = 0; round < TILE_ROUNDS; round++) make(round);
+        if (tiles.has_more()) make(TILE_ROUNDS);
         sums.end_tile();
         if (__any_sync(0xFFFFFFFFu, finite & 0x7FFF7FFFu)) {
+            const int words = 64 * (TILE_ROUNDS + (tiles.has_more() ? MORE_ROUNDS<STARTS> : 0));
 #pragma unroll 1
-            for (int word = 0; word < min(words, 64 * TILE_ROUNDS); word += 32) {
-                const int s = first + 2 * (lane + word);
+            for (int word = 0; word < words; word += 32) {
+                const int s = first + 2 * (static_cast<int>(threadIdx.x) + word) - lead;
                 const float pair[2] = {input_gradient_at(g, channel, tiles.dy(), s),
                                        input_gradient_at(g, channel, tiles.dy(), s + 1)};
-                __stcs(to + word, Element<T>::pack(pair));
+                stores.store(word, Element<T>::pack(pair));
             }
         }
     }

@@ -125,11 +125,14 @@ constexpr int UNIT_STAGES = 3; // tiles of a warp in shared memory
 
 // The tiles of a warp, one after the other: units of x, and those of dy that they meet, of which MATRICES begin in the last
 // round, come to shared memory by asynchronous copies, UNIT_STAGES - 1 tiles ahead. Copies of dy begin at lines of 128 bytes.
-template <class T, int MATRICES> struct UnitTiles {
+// Rows that are not aligned have a further round in their last tile; those of dy begin as far behind a multiple of 16 bytes
+// as those of x.
+template <class T, int MATRICES, RowStarts STARTS> struct UnitTiles {
     // An even number of units: with an odd one copies are slower, by 4 to 8 %.
-    static constexpr int TILE = 16 * TILE_ROUNDS, DY_UNITS = (TILE + MATRICES - 8 + LINE_UNITS) / 2 * 2;
-    static_assert(TILE - 16 + MATRICES - 1 + 7 + LINE_UNITS - 1 < DY_UNITS); // the last round's last matrix of 8 units
-    typedef uint4 Stages[UNIT_STAGES][DY_UNITS + TILE];
+    static constexpr int TILE = 16 * TILE_ROUNDS, MORE = MORE_UNITS<STARTS>;
+    static constexpr int DY_UNITS = (TILE + MATRICES - 8 + LINE_UNITS) / 2 * 2 + MORE, X_UNITS = TILE + MORE;
+    static_assert(TILE + MORE - 16 + MATRICES - 1 + 7 + LINE_UNITS - 1 < DY_UNITS); // the last round's last matrix of 8 units
+    typedef uint4 Stages[UNIT_STAGES][DY_UNITS + X_UNITS];
 
     const Gradient &g;
     Stages &stages;
@@ -142,7 +145,7 @@ template <class T, int MATRICES> struct UnitTiles {
         : g(g), stages(stages), start(start),
           x_rows(static_cast<const T *>(g.x.data) + channel * g.x.line_stride),
           dy_rows(static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride),
-          now(g.vectors_a_row, blockIdx.y * UNIT_WARPS + threadIdx.y, gridDim.y * UNIT_WARPS), ahead(now)
+          now(max(g.vectors_a_row - MORE, 1), blockIdx.y * UNIT_WARPS + threadIdx.y, gridDim.y * UNIT_WARPS), ahead(now)
     {
 #pragma unroll
         for (int i = 0; i < UNIT_STAGES - 1; i++) start_load();
@@ -154,16 +157,27 @@ template <class T, int MATRICES> struct UnitTiles {
             uint4 *const to = stages[next_stage];
             const int s = ahead.tile * (8 * TILE);
             const T *const x = x_rows + ahead.batch * g.x.batch_stride, *const dy = dy_rows + ahead.batch * g.dy.batch_stride;
-            copy_vectors<T, DY_UNITS>(to, dy, s + start - 8 * units_in_line(dy, start), g.output_length);
-            copy_vectors<T, TILE>(to + DY_UNITS, x, s, g.input_length);
+            const int lead = lead_of<T, STARTS>(x);
+            const T *const units = dy - lead;
+            copy_units<T, STARTS, DY_UNITS>(to, units, s + start - 8 * units_in_line(units, start), lead + g.output_length);
+            copy_units<T, STARTS, X_UNITS>(to + DY_UNITS, x - lead, s, lead + g.input_length);
             ahead.advance();
             next_stage = next_stage + 1 == UNIT_STAGES ? 0 : next_stage + 1;
         }
         end_group_of_copies();
     }
 
-    // The present row of dy.
+    // The present row of dy, its lead, and the place of the present tile.
     __device__ const T *dy() const { return dy_rows + now.batch * g.dy.batch_stride; }
+    __device__ int lead() const { return lead_of<T, STARTS>(dy()); }
+    __device__ int first() const { return now.tile * (8 * TILE); }
+
+    // Whether the present tile has a further round.
+    __device__ bool has_more() const
+    {
+        if (STARTS == RowStarts::Aligned || now.tile + 1 < now.tiles) return false;
+        return first() + 8 * TILE < lead() + max(g.input_length, g.output_length);
+    }
 
     // Waits for the tile, and asks for one more. `dy_units`, `x_units`: the first of each.
     __device__ void arrive(const uint4 *&dy_units, const uint4 *&x_units)
@@ -171,18 +185,24 @@ template <class T, int MATRICES> struct UnitTiles {
         wait_for_copies<UNIT_STAGES - 2>();
         __syncwarp(); // all lanes have read the stage that is loaded next
         start_load();
-        dy_units = stages[stage] + units_in_line(dy(), start);
-        x_units = stages[stage] + DY_UNITS;
+        const int line = units_in_line(dy() - lead(), start);
+        uint4 *const units = stages[stage];
+        if constexpr (STARTS != RowStarts::Aligned) {
+            const int unit = line - (first() + start) / 8; // of dy at place 0
+            if (unit >= 0 && unit < DY_UNITS) clear_lead<T>(units + unit, lead());
+            if (first() == 0) clear_lead<T>(units + DY_UNITS, lead());
+        }
+        dy_units = units + line;
+        x_units = units + DY_UNITS;
         stage = stage + 1 == UNIT_STAGES ? 0 : stage + 1;
     }
 };
 
 // The gradients of taps and bias alone, where the units of dy in line with those of x are among those that they meet.
-// Threads: x over the lanes, y over UNIT_WARPS. Blocks: x over channels, y over pieces, z over blocks of taps. Rows begin at
-// multiples of 16 bytes and hold whole units.
-template <class T, int PAIRS> __device__ void unit_moments(const Gradient &g)
+// Threads: x over the lanes, y over UNIT_WARPS. Blocks: x over channels, y over pieces, z over blocks of taps.
+template <class T, int PAIRS, RowStarts STARTS> __device__ void unit_moments(const Gradient &g)
 {
-    typedef UnitTiles<T, UnitMoments<T, PAIRS>::MATRICES> Tiles;
+    typedef UnitTiles<T, UnitMoments<T, PAIRS>::MATRICES, STARTS> Tiles;
     __shared__ typename Tiles::Stages stages[UNIT_WARPS];
     const int channel = blockIdx.x, first_tap = blockIdx.z * TAP_BLOCK, taps = min(TAP_BLOCK, g.taps - first_tap);
     const int start = g.left - first_tap - (taps - 1), shift = start & 7;
@@ -193,10 +213,12 @@ template <class T, int PAIRS> __device__ void unit_moments(const Gradient &g)
         const uint4 *dy, *x;
         tiles.arrive(dy, x);
         sums.begin_tile();
-#pragma unroll
-        for (int round = 0; round < TILE_ROUNDS; round++) {
+        const auto add = [&](int round) {
             sums.add(dy + 16 * round, x + 16 * round, dy + line + 16 * round, round == 0);
-        }
+        };
+#pragma unroll
+        for (int round = 0; round < TILE_ROUNDS; round++) add(round);
+        if (tiles.has_more()) add(TILE_ROUNDS);
         sums.end_tile();
     }
     sums.leave(g, channel, first_tap, taps, shift);

@@ -1,5 +1,7 @@
 // The short convolution of channels-first tensors of 16-bit elements with up to 16 taps, on the tensor cores, where rows
-// begin at multiples of 16 bytes and hold whole units of 8 samples.
+// begin at multiples of 16 bytes and hold whole units of 8 samples, or where those of the input begin as far behind such a
+// multiple as those of the output: then units are counted from that multiple on. The samples before the row, its lead,
+// are set to zero in shared memory, and outputs there are not stored.
 //
 // The 8 outputs of unit u are a product of the samples of the neighbouring units u + n, u + n + 1 and, for UNITS = 3,
 // u + n + 2 with a matrix of taps that all units of a channel share,
@@ -22,6 +24,73 @@ constexpr int LINE_UNITS = 8; // 128 bytes
 
 // Rounds of a warp, of 16 units each. Taps of three units take longer to set up.
 template <int UNITS> constexpr int UNIT_ROUNDS = UNITS == 2 ? 4 : 8;
+
+// A further round of the last tile of a row that is not aligned: mostly a row is a few samples longer than its whole tiles.
+template <RowStarts STARTS> constexpr int MORE_ROUNDS = STARTS == RowStarts::Aligned ? 0 : 1;
+template <RowStarts STARTS> constexpr int MORE_UNITS = 16 * MORE_ROUNDS<STARTS>;
+
+// Samples from the last multiple of 16 bytes to a row.
+template <class T, RowStarts STARTS> __device__ inline int lead_of(const T *row)
+{
+    return STARTS == RowStarts::Aligned ? 0 : misalignment(row);
+}
+
+// Copies COUNT units by the lanes of a warp, from place `first` on, a multiple of 8. `units`: where place 0 lies; `end`: behind
+// the last sample. Zeros before place 0 and behind the end; the lead arrives as it is.
+template <class T, RowStarts STARTS, int COUNT> __device__ inline void copy_units(uint4 *to, const T *units, int first, int end)
+{
+    if constexpr (STARTS == RowStarts::Aligned) {
+        copy_vectors<T, COUNT>(to, units, first, end);
+    } else {
+        const int lane = threadIdx.x;
+#pragma unroll
+        for (int i = 0; i < (COUNT + 31) / 32; i++) {
+            const int at = first + 8 * (lane + 32 * i), count = at >= 0 ? max(min(end - at, 8), 0) : 0;
+            if (32 * i + 32 > COUNT && lane + 32 * i >= COUNT) continue;
+            copy_bytes(shared_address(to + lane + 32 * i), units + at, 2 * count);
+        }
+    }
+}
+
+// Sets the lead of a row to zero in the unit that has it.
+template <class T> __device__ inline void clear_lead(uint4 *unit, int lead)
+{
+    const int lane = threadIdx.x;
+    if (lane < lead) reinterpret_cast<uint16_t *>(unit)[lane] = 0;
+    __syncwarp();
+}
+
+// Stores what a warp makes of a tile of a row, from place `first` on: words of two samples, a lane those that are 32 apart.
+template <class T, RowStarts STARTS> struct WordStores {
+    uint32_t *to;
+    int words;         // of this lane that lie in the row, all of them but its lead
+    int half_word = -1; // which one begins with the row's last sample
+    int lead = 0;      // samples of the lane's first word that are before the row
+
+    // `units`: where place 0 lies; `end`: behind the last sample, 0 to store nothing.
+    __device__ WordStores(T *units, int first, int row_lead, int end)
+    {
+        const int lane = threadIdx.x, left_over = max(end - first, 0);
+        to = kept(reinterpret_cast<uint32_t *>(units + first) + lane);
+        words = left_over / 2 - lane;
+        if constexpr (STARTS != RowStarts::Aligned) {
+            if (left_over % 2 == 1) half_word = words;
+            lead = min(max(row_lead - first - 2 * lane, 0), 2);
+        }
+    }
+
+    // `word`: a multiple of 32.
+    __device__ void store(int word, uint32_t pair) const
+    {
+        const bool is_whole = STARTS == RowStarts::Aligned || word > 0 || lead == 0;
+        if (is_whole && word < words) __stcs(to + word, pair);
+        if constexpr (STARTS != RowStarts::Aligned) {
+            T *const samples = reinterpret_cast<T *>(to + word);
+            if (word == 0 && lead == 1 && words > 0) Element<T>::put(samples + 1, pair, 1);
+            if (word == half_word) Element<T>::put(samples, pair, 0);
+        }
+    }
+};
 
 // From the beginning of the line of 128 bytes to a place of a row, in units.
 template <class T> __device__ inline int units_in_line(const T *row, int place)
@@ -107,33 +176,40 @@ template <class T, int UNITS, bool SPLIT> struct UnitTaps {
 };
 
 // Threads: 32 lanes, y over the warps. Blocks: x along the row, y over channels, z over the batch.
-template <class T, int UNITS, bool SPLIT> __device__ void correlate_units(const Correlation &c)
+template <class T, int UNITS, bool SPLIT, RowStarts STARTS> __device__ void correlate_units(const Correlation &c)
 {
     typedef UnitTaps<T, UNITS, SPLIT> Taps;
-    constexpr int ROUNDS = UNIT_ROUNDS<UNITS>, OUTPUTS = 128 * ROUNDS, LOADED = 16 * ROUNDS + UNITS - 1 + LINE_UNITS - 1;
+    constexpr int ROUNDS = UNIT_ROUNDS<UNITS>, OUTPUTS = 128 * ROUNDS, ALL_ROUNDS = ROUNDS + MORE_ROUNDS<STARTS>;
+    constexpr int LOADED = 16 * ALL_ROUNDS + UNITS - 1 + LINE_UNITS - 1;
     __shared__ uint4 shared[UNIT_WARPS][LOADED];
     uint4 *const loaded = shared[threadIdx.y];
-    const int channel = blockIdx.y, lane = threadIdx.x;
+    const int channel = blockIdx.y;
     const long long batch = blockIdx.z;
     const T *const x = static_cast<const T *>(c.x.data) + batch * c.x.batch_stride + channel * c.x.line_stride;
-    const int first = (blockIdx.x * blockDim.y + threadIdx.y) * OUTPUTS;
-    if (first >= c.output_length) return;
+    const int tile = blockIdx.x * blockDim.y + threadIdx.y, first = tile * OUTPUTS;
+    T *const y = static_cast<T *>(c.y) + (batch * c.channels + channel) * c.output_length;
+    const int lead = lead_of<T, STARTS>(y), end = lead + c.output_length;
+    // The last tile of a row that is not aligned has a further round.
+    if (first >= end || (tile > 0 && first + 128 * MORE_ROUNDS<STARTS> >= end)) return;
+    const bool has_more = STARTS != RowStarts::Aligned && first + OUTPUTS < end && first + 128 * ALL_ROUNDS >= end;
     const int shift = -c.left & 7, start = first - c.left - shift; // of the first unit that is needed
-    const int ahead = units_in_line(x, start);
-    copy_vectors<T, LOADED>(loaded, x, start - 8 * ahead, c.input_length);
+    const T *const units = x - lead;
+    const int ahead = units_in_line(units, start);
+    copy_units<T, STARTS, LOADED>(loaded, units, start - 8 * ahead, lead + c.input_length);
     end_group_of_copies();
     const Taps taps(c.weight, channel, c.taps, false, shift);
     const float bias = read_bias(c.bias, channel);
-    T *const y = static_cast<T *>(c.y) + (batch * c.channels + channel) * c.output_length;
-    uint32_t *const to = kept(reinterpret_cast<uint32_t *>(y + first) + lane);
-    const int words = (c.output_length - first) / 2 - lane; // of y from there on
+    const WordStores<T, STARTS> stores(y - lead, first, lead, end);
     wait_for_copies<0>();
     __syncwarp();
+    if constexpr (STARTS != RowStarts::Aligned) {
+        const int unit = ahead - start / 8; // of place 0
+        if (unit >= 0 && unit < LOADED) clear_lead<T>(loaded + unit, lead);
+    }
 
     const auto rounds = [&](auto activation) {
         uint32_t finite = 0; // NaN where an output is not finite
-#pragma unroll
-        for (int round = 0; round < ROUNDS; round++) {
+        const auto make = [&](int round) {
             float sums[4];
             taps.products(sums, loaded + ahead + 16 * round, bias);
 #pragma unroll
@@ -141,22 +217,24 @@ template <class T, int UNITS, bool SPLIT> __device__ void correlate_units(const 
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const uint32_t pair = Element<T>::pack(sums + 2 * half);
-                const int word = 64 * round + 32 * half;
                 note_not_finite<T>(finite, pair);
-                if (word < words) __stcs(to + word, pair);
+                stores.store(64 * round + 32 * half, pair);
             }
-        }
+        };
+#pragma unroll
+        for (int round = 0; round < ROUNDS; round++) make(round);
+        if (has_more) make(ROUNDS);
         return finite;
     };
     // Without a branch in each round, so that rounds overlap.
     const uint32_t finite = c.silu ? rounds([](float z) { return silu<T>(z); }) : rounds([](float z) { return z; });
     if (__any_sync(0xFFFFFFFFu, finite & 0x7FFF7FFFu)) {
 #pragma unroll 1
-        for (int word = 0; word < min(words, 64 * ROUNDS); word += 32) {
-            const int at = first + 2 * (lane + word) - c.left;
+        for (int word = 0; word < 64 * (has_more ? ALL_ROUNDS : ROUNDS); word += 32) {
+            const int at = first + 2 * (static_cast<int>(threadIdx.x) + word) - lead - c.left;
             float pair[2] = {correlate_at(c, channel, bias, x, at, 1), correlate_at(c, channel, bias, x, at + 1, 1)};
             if (c.silu) pair[0] = silu<T>(pair[0]), pair[1] = silu<T>(pair[1]);
-            __stcs(to + word, Element<T>::pack(pair));
+            stores.store(word, Element<T>::pack(pair));
         }
     }
 }

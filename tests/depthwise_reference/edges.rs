@@ -67,6 +67,8 @@ fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
         (3, 7, 1024, 20),
         (5, 41, 611, 0), // beside the neighbouring rows, which begin anywhere
         (5, 41, 611, 610),
+        (5, 7, 611, 0),
+        (5, 7, 611, 610),
     ] {
         let left = taps / 2;
         let case = Case::new([3, channels, length], taps, Symmetric(left));
@@ -116,28 +118,44 @@ twin!(
     super::what_is_not_finite_stays_in_its_row
 );
 
-/// The same of the gradient of x, where a sample of that of y is not finite.
+/// The same of the gradient of x, where a sample of that of y is not finite, and of the other channels' taps.
 fn gradients_of_what_is_not_finite_stay_in_their_row(device: &Device) -> Result<()> {
-    for (channels, taps, length) in [(3, 7, 1024), (4, 3, 60)] {
+    for (channels, taps, length, sample) in [
+        (3, 7, 1024, 20),
+        (4, 3, 60, 20),
+        (3, 7, 611, 0), // beside the neighbouring rows, which begin anywhere
+        (3, 7, 611, 610),
+        (3, 21, 611, 0),
+        (3, 21, 611, 610),
+    ] {
         let left = taps / 2;
         let case = Case::new([2, channels, length], taps, Symmetric(left));
         let weight = random_tensor(1, &[channels, taps], DType::F32, device)?;
+        let weight = Var::from_tensor(&weight)?;
         let convolution = case.convolution(&weight, None, Bhl);
         for dtype in dtypes(device) {
             let x = Var::from_tensor(&random_tensor(2, &[2, channels, length], dtype, device)?)?;
             let y = convolution.forward(&x)?;
-            let dx = |dy: &[f64]| -> Result<Vec<f64>> {
+            let gradients = |dy: &[f64]| -> Result<[Vec<f64>; 2]> {
                 let dy = Tensor::from_slice(dy, y.dims(), device)?.to_dtype(dtype)?;
                 let gradients = (&y * dy)?.backward()?;
-                Ok(to_f64(gradients.get(&x).unwrap()))
+                Ok([&x, &weight].map(|var| to_f64(gradients.get(var).unwrap())))
             };
             let clean = random(3, 2 * channels * length);
-            let at = (channels + 1) * length + 20;
+            let row = (channels + 1) * length;
+            let at = row + sample;
             for poison in [f64::NAN, f64::INFINITY] {
                 let mut poisoned = clean.clone();
                 poisoned[at] = poison;
-                let (got, want) = (dx(&poisoned)?, dx(&clean)?);
-                let reached = at - left..at - left + taps;
+                let ([got, got_taps], [want, want_taps]) =
+                    (gradients(&poisoned)?, gradients(&clean)?);
+                for (k, (got, want)) in got_taps.iter().zip(&want_taps).enumerate() {
+                    let is_finite = (got - want).abs() <= 1e-5 * want.abs().max(1.0);
+                    assert!(is_finite || k / taps == 1, "{dtype:?} {poison} tap {k}");
+                }
+                assert!(got_taps.iter().any(|tap| !tap.is_finite()));
+                let first = (at - left).max(row);
+                let reached = first..(at - left + taps).min(row + length);
                 let bound = tolerance(dtype) * want.iter().fold(0.0, |a, b| b.abs().max(a));
                 for (s, (got, want)) in got.iter().zip(&want).enumerate() {
                     let what = format!("{dtype:?} {taps} taps, {poison}, sample {s}");

@@ -240,7 +240,40 @@ fn rows_of_whole_vectors(device: &Device) -> Result<()> {
 }
 twin!(rows_of_whole_vectors, super::rows_of_whole_vectors);
 
-/// The same with many taps; inputs and outputs of different lengths; more tiles than a block has.
+/// Rows of a consecutive tensor that begin anywhere between multiples of 16 bytes, and end in the further round of a tile's
+/// units, just before it and just behind it.
+fn rows_between_vectors(device: &Device) -> Result<()> {
+    for (length, taps, padding) in [
+        (513, 2, Causal),
+        (632, 3, Causal),
+        (633, 3, Symmetric(1)),
+        (634, 7, Causal),
+        (1023, 7, Symmetric(3)),
+        (1145, 9, Causal),
+        (1146, 16, Causal),
+        (1150, 15, Symmetric(7)),
+        (1021, 4, Symmetric(3)), // more outputs than inputs
+        (1027, 9, Symmetric(1)), // fewer
+        (257, 5, Causal),
+        (4101, 3, Causal),
+        (1023, 17, Causal),
+        (634, 33, Symmetric(16)),
+        (1145, 128, Causal),
+        (519, 127, Symmetric(63)),
+        (1300, 300, Causal),
+    ] {
+        let case = Case::new([3, 5, length], taps, padding);
+        for dtype in [DType::F16, DType::BF16] {
+            check(device, case, Bhl, dtype, dtype);
+            check(device, case, Bhl, dtype, DType::F32);
+        }
+        check(device, case.with_silu(true), Bhl, DType::BF16, DType::BF16);
+    }
+    Ok(())
+}
+twin!(rows_between_vectors, super::rows_between_vectors);
+
+/// Whole vectors and many taps; inputs and outputs of different lengths; more tiles than a block has.
 fn units_of_many_taps(device: &Device) -> Result<()> {
     for (length, taps, padding) in [
         (1024, 17, Causal),

@@ -1,5 +1,6 @@
 //! The arguments of the short convolution's kernels, as `cuda/depthwise.cuh` declares them.
 
+use super::recipe;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 
 /// A tensor of three dimensions whose last one is contiguous.
@@ -43,6 +44,15 @@ pub(super) struct Sharing {
     pub parts: i32,
     /// Tiles of each group that further blocks take.
     pub helped: i32,
+}
+
+impl From<recipe::Sharing> for Sharing {
+    fn from(sharing: recipe::Sharing) -> Self {
+        Self {
+            parts: sharing.parts as i32,
+            helped: sharing.helped as i32,
+        }
+    }
 }
 
 /// One launch of a correlation.

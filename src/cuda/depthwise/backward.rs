@@ -1,9 +1,7 @@
 //! Launches of the gradients: all of them in one pass, or those of taps and bias.
 
 use super::arguments::{GradientArguments, Parameter, Signal};
-use super::operand::{
-    address, address_mut, is_aligned, lines_are_aligned, parameter, signal, TapOrder,
-};
+use super::operand::{address, address_mut, is_aligned, line_starts, parameter, signal, TapOrder};
 use super::recipe::{self, ElementType, Launch};
 use crate::cuda::device::{load, load_with_shared_memory, Limits};
 use crate::depthwise::{Activation, Correlation, Gradients, Wanted};
@@ -56,9 +54,9 @@ pub(crate) fn gradients(
     let (weight_base, _weight) = address("weight", weight_storage, &stream)?;
     let x_signal = signal("x", x_base, element, x_layout)?;
     let dy_signal = signal("dy", dy_base, element, dy_layout)?;
-    let aligned = lines_are_aligned(&x_signal, element) && lines_are_aligned(&dy_signal, element);
+    let starts = line_starts(&x_signal, element, c).and(line_starts(&dy_signal, element, c));
     let same_type = weight.dtype() == x.dtype();
-    let Some(launch) = recipe::gradients(c, activation, element, aligned, same_type)? else {
+    let Some(launch) = recipe::gradients(c, activation, element, starts, same_type)? else {
         return Ok(None);
     };
     let weight_layout = (weight_storage, weight_layout);
@@ -142,9 +140,9 @@ pub(crate) fn parameter_gradients(
     let (dy_base, _dy) = address("dy", dy_storage, &stream)?;
     let x_signal = signal("x", x_base, element, x_layout)?;
     let dy_signal = signal("dy", dy_base, element, dy_layout)?;
-    let aligned = lines_are_aligned(&x_signal, element) && lines_are_aligned(&dy_signal, element);
+    let starts = line_starts(&x_signal, element, c).and(line_starts(&dy_signal, element, c));
     let memory = Limits::of(device)?.shared_memory_bytes;
-    let launch = recipe::long_gradients(c, element, aligned, memory)?;
+    let launch = recipe::long_gradients(c, element, starts, memory)?;
     let [mut weight_gradient, mut bias_gradient] = parameter_outputs(weight, bias, wanted, device)?;
     let (weight_sums, _weight_sums) = sums_of_output(weight_gradient.as_mut(), c.taps, &stream)?;
     let (bias_sums, _bias_sums) = sums_of_output(bias_gradient.as_mut(), 1, &stream)?;
@@ -262,7 +260,7 @@ fn arguments(c: &Correlation, launch: &Launch, x: Signal, dy: Signal) -> Gradien
         taps: c.taps as i32,
         left: c.left as i32,
         vectors_a_row: launch.vectors_a_row,
-        sharing: launch.sharing.arguments(),
+        sharing: launch.sharing.into(),
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn correlate(
             taps: c.taps as i32,
             left: c.left as i32,
             silu: i32::from(activation == Activation::Silu),
-            sharing: launch.sharing.arguments(),
+            sharing: launch.sharing.into(),
         };
         let mut builder = stream.launch_builder(&kernel);
         builder.arg(&arguments);

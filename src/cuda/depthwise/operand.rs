@@ -151,10 +151,11 @@ pub(super) fn line_starts(signal: &Signal, element: ElementType, c: &Correlation
         let further = stride.wrapping_sub(of_outputs as i64);
         count <= 1 || further.wrapping_mul(element.bytes() as i64) % 16 == 0
     };
+    let like_outputs = is_whole(c.batch, signal.batch_stride, lines * line)
+        && is_whole(lines, signal.line_stride, line);
     LineStarts {
         aligned: lines_are_aligned(signal, element),
-        like_outputs: is_whole(c.batch, signal.batch_stride, lines * line)
-            && is_whole(lines, signal.line_stride, line),
+        further: like_outputs.then_some((signal.data % 16) as usize / element.bytes()),
     }
 }
 

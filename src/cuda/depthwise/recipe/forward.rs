@@ -3,7 +3,7 @@
 use super::rows::{known_padding, vectors_a_row, FORWARD_PADDINGS, HALF_PADDINGS, ROW_THREADS};
 use super::{
     check, frames, kernel_taps, toeplitz_frames, units, ElementType, Family, Launch, LineStarts,
-    EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+    EXACT_TAPS, LIKE_OUTPUTS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Conv1dLayout, Correlation};
 use crate::Error;
@@ -50,7 +50,7 @@ pub(in super::super) fn correlation(
         true => EXACT_TAPS,
         false => SHORT_TAPS,
     };
-    let neighbours = units::units_of_taps(c, element, whole_rows);
+    let neighbours = units::units_of_taps(c, element, whole_rows, starts.like_outputs());
     match (c.layout, neighbours, toeplitz) {
         (Conv1dLayout::Blh, _, Some(taps))
             if c.taps > most_frames && toeplitz_frames::takes(c, element, aligned) =>
@@ -71,7 +71,9 @@ pub(in super::super) fn correlation(
             expected: format!("at most {SHORT_TAPS} of a channels-last kernel"),
             got: c.taps.to_string(),
         }),
-        (Conv1dLayout::Bhl, Some(units), _) => Ok(units::correlation(c, element, units, same_type)),
+        (Conv1dLayout::Bhl, Some(units), _) => {
+            Ok(units::correlation(c, element, units, same_type, whole_rows))
+        }
         (Conv1dLayout::Bhl, None, _)
             if c.taps <= EXACT_TAPS || (c.taps <= SHORT_TAPS && !dense) =>
         {
@@ -101,14 +103,14 @@ pub(in super::super) fn correlation(
             let tiles = (c.output_length + element.vector()).div_ceil(TOEPLITZ_OUTPUTS);
             let parts = c.batch.saturating_mul(tiles) / (TOEPLITZ_WARPS * TOEPLITZ_TURNS);
             let split = if same_type { "" } else { "_split" };
-            let rows = match (whole_rows, starts.like_outputs) {
+            let row_starts = match (whole_rows, starts.further) {
                 (true, _) => "_aligned",
-                (false, true) => "_like_outputs",
-                (false, false) => "",
+                (false, Some(_)) => LIKE_OUTPUTS,
+                (false, None) => "",
             };
             Ok(Launch::new(
                 Family::Long,
-                format!("depthwise_toeplitz_{taps}{split}{rows}_{name}"),
+                format!("depthwise_toeplitz_{taps}{split}{row_starts}_{name}"),
                 (c.channels, parts.clamp(1, MOST_BLOCKS), 1),
                 (32, TOEPLITZ_WARPS),
             ))
@@ -149,7 +151,7 @@ fn rows(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{geometry, ALIGNED, ANY, LIKE_OUTPUTS};
+    use super::super::tests::{geometry, ALIGNED, ANY, STARTS_LIKE_OUTPUTS};
     use super::*;
     use Conv1dLayout::Bhl;
     use ElementType::{Bf16, F16, F32};
@@ -173,6 +175,11 @@ mod tests {
         assert_eq!(function(5, 504, ALIGNED), "depthwise_rows_5_bf16");
         assert_eq!(function(7, 1024, ALIGNED), "depthwise_units_2_split_bf16");
         assert_eq!(function(7, 1023, ALIGNED), "depthwise_rows_7_bf16");
+        assert_eq!(function(7, 1023, ANY), "depthwise_rows_7_bf16");
+        assert_eq!(
+            function(7, 1023, STARTS_LIKE_OUTPUTS),
+            "depthwise_units_2_split_like_outputs_bf16"
+        );
         assert_eq!(function(9, 1024, ALIGNED), "depthwise_units_2_split_bf16");
         assert_eq!(function(9, 1023, ALIGNED), "depthwise_rows_16_bf16");
         assert_eq!(
@@ -185,11 +192,23 @@ mod tests {
         );
         assert_eq!(function(129, 1024, ALIGNED), "depthwise_long_rows_bf16");
         assert_eq!(
-            function(17, 1023, LIKE_OUTPUTS),
+            function(17, 1023, STARTS_LIKE_OUTPUTS),
             "depthwise_toeplitz_32_split_like_outputs_bf16"
         );
         assert_eq!(function(17, 1023, ANY), "depthwise_toeplitz_32_split_bf16");
-        assert_eq!(function(5, 1023, LIKE_OUTPUTS), "depthwise_rows_5_bf16");
+        assert_eq!(
+            function(5, 1023, STARTS_LIKE_OUTPUTS),
+            "depthwise_units_2_split_like_outputs_bf16"
+        );
+        let further = LineStarts {
+            further: Some(3),
+            ..ANY
+        };
+        assert_eq!(function(5, 1023, further), "depthwise_rows_5_bf16");
+        assert_eq!(
+            function(17, 1023, further),
+            "depthwise_toeplitz_32_split_like_outputs_bf16"
+        );
 
         let mut centred = geometry(Bhl, (16, 768, 1024), 7);
         centred.left = 3;

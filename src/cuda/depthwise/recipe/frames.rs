@@ -8,16 +8,9 @@ use crate::depthwise::{Activation, Correlation};
 const TILE_THREADS: usize = 32;
 const TILE_LINES: usize = 8;
 
-/// Frames that a thread makes of a tile, forward.
+/// Frames that a thread makes of a tile, forward and backward.
 const FRAMES: usize = 8;
-
-/// Frames that a thread makes of a tile, backward.
-fn gradient_frames(taps: usize) -> usize {
-    match taps {
-        ..=4 => 3,
-        _ => 4,
-    }
-}
+const GRADIENT_FRAMES: usize = 4;
 
 /// Tiles in shared memory, backward.
 const GRADIENT_STAGES: usize = 2;
@@ -100,7 +93,7 @@ pub(super) fn gradients(
         false => 1,
     };
     let width = TILE_THREADS * channels;
-    let tile_frames = TILE_LINES * gradient_frames(c.taps);
+    let tile_frames = TILE_LINES * GRADIENT_FRAMES;
     let tiles = c.batch.saturating_mul(c.input_length.div_ceil(tile_frames));
     let across = c.channels.div_ceil(width).max(1);
     let pieces = (GRADIENT_BLOCKS / across).min(tiles).clamp(1, MOST_BLOCKS);
@@ -188,7 +181,7 @@ mod tests {
                             // What blocks of the smallest cards can have.
                             assert!(launch.shared_bytes <= 99 << 10, "{launch:?}");
                             assert_eq!(launch.pieces, launch.grid.1 as usize);
-                            assert!(launch.pieces <= 3 * length.div_ceil(24), "{launch:?}");
+                            assert!(launch.pieces <= 3 * length.div_ceil(32), "{launch:?}");
                         }
                     }
                 }

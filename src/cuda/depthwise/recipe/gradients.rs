@@ -3,7 +3,7 @@
 use super::rows::{cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_PADDINGS};
 use super::{
     check_gradients, frame_moments, frames, kernel_taps, units, word, ElementType, Family, Launch,
-    EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+    LineStarts, EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
 };
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 use crate::Error;
@@ -40,15 +40,16 @@ pub(in super::super) fn sum_block(pieces: usize) -> (u32, u32) {
 }
 
 /// The kernel of all gradients in one pass, where there is one: for few taps, and a padding
-/// that is no longer than they reach. `aligned`: whether each line of both inputs begins at a
-/// multiple of 16 bytes; `same_type`: whether the weight has the dtype of the inputs.
+/// that is no longer than they reach. `starts`: where the lines of both inputs begin;
+/// `same_type`: whether the weight has the dtype of the inputs.
 pub(in super::super) fn gradients(
     c: &Correlation,
     activation: Activation,
     element: ElementType,
-    aligned: bool,
+    starts: LineStarts,
     same_type: bool,
 ) -> Result<Option<Launch>, Error> {
+    let aligned = starts.aligned;
     check_gradients(c)?;
     let reachable = (0..c.taps as isize).contains(&c.left);
     let most = match c.layout {
@@ -58,8 +59,8 @@ pub(in super::super) fn gradients(
     if c.taps > most || !reachable || c.input_length == 0 {
         return Ok(None);
     }
-    if units::takes_gradients(c, activation, element, aligned) {
-        return Ok(Some(units::gradients(c, element, same_type)));
+    if units::takes_gradients(c, activation, element, starts) {
+        return Ok(Some(units::gradients(c, element, starts, same_type)));
     }
     let (taps, name) = (kernel_taps(c.taps), element.name());
     let suffix = suffix(activation);
@@ -122,17 +123,17 @@ pub(in super::super) fn sums_frames(
     frame_moments::sums(c, element, aligned, shared_memory_bytes).is_some()
 }
 
-/// The kernel of the gradients of taps and bias alone, of channels-last tensors where [`sums_frames`] says so. `aligned`: as
+/// The kernel of the gradients of taps and bias alone, of channels-last tensors where [`sums_frames`] says so. `starts`: as
 /// of [`gradients`]; `shared_memory_bytes`: what the device's blocks can have.
 pub(in super::super) fn long_gradients(
     c: &Correlation,
     element: ElementType,
-    aligned: bool,
+    starts: LineStarts,
     shared_memory_bytes: usize,
 ) -> Result<Launch, Error> {
     check_gradients(c)?;
     if c.layout == Conv1dLayout::Blh {
-        let launch = frame_moments::sums(c, element, aligned, shared_memory_bytes);
+        let launch = frame_moments::sums(c, element, starts.aligned, shared_memory_bytes);
         return launch.ok_or_else(|| Error::OutOfRange {
             quantity: "channels-last tensors",
             expected: "those that `sums_frames` has a kernel for".into(),
@@ -149,8 +150,8 @@ pub(in super::super) fn long_gradients(
             got: c.taps.to_string(),
         });
     }
-    if let Some(taps) = units::taps_of_moments(c, element, aligned) {
-        return Ok(units::moments(c, element, taps));
+    if let Some(taps) = units::taps_of_moments(c, element, starts) {
+        return Ok(units::moments(c, element, starts, taps));
     }
     let (kernel, tiles, items_a_piece) = match element {
         ElementType::F32 => ("long", c.output_length.div_ceil(LONG_OUTPUTS), 4),
@@ -173,14 +174,14 @@ pub(in super::super) fn long_gradients(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::geometry;
+    use super::super::tests::{geometry, ALIGNED, ANY, STARTS_LIKE_OUTPUTS};
     use super::*;
     use Conv1dLayout::{Bhl, Blh};
     use ElementType::{F16, F32};
 
     #[test]
     fn in_one_pass_for_few_taps_that_reach_the_padding() {
-        let of = |c: &Correlation| gradients(c, Activation::Silu, F16, true, true).unwrap();
+        let of = |c: &Correlation| gradients(c, Activation::Silu, F16, ALIGNED, true).unwrap();
         let c = geometry(Bhl, (4, 8, 100), 3);
         assert_eq!(
             of(&c).unwrap().function,
@@ -203,40 +204,46 @@ mod tests {
 
     #[test]
     fn of_few_taps_by_dtype_and_padding() {
-        let function = |c: &Correlation, activation, element, aligned| {
-            let launch = gradients(c, activation, element, aligned, false).unwrap();
+        let function = |c: &Correlation, activation, element, starts| {
+            let launch = gradients(c, activation, element, starts, false).unwrap();
             launch.unwrap().function
         };
         let causal = geometry(Bhl, (4, 768, 1024), 7);
         let kernels = [
-            (Activation::None, F16, true, "unit_gradients_split_f16"),
-            (Activation::None, F16, false, "row_gradients_7_f16"),
-            (Activation::None, F32, true, "row_gradients_7_causal_f32"),
+            (Activation::None, F16, ALIGNED, "unit_gradients_split_f16"),
+            (Activation::None, F16, ANY, "row_gradients_7_f16"),
+            (
+                Activation::None,
+                F16,
+                STARTS_LIKE_OUTPUTS,
+                "unit_gradients_split_like_outputs_f16",
+            ),
+            (Activation::None, F32, ALIGNED, "row_gradients_7_causal_f32"),
             (
                 Activation::Silu,
                 F16,
-                true,
+                ALIGNED,
                 "row_gradients_7_causal_silu_f16",
             ),
         ];
-        for (activation, element, aligned, expected) in kernels {
-            let got = function(&causal, activation, element, aligned);
+        for (activation, element, starts, expected) in kernels {
+            let got = function(&causal, activation, element, starts);
             assert_eq!(got, format!("depthwise_{expected}"));
         }
         let centred = Correlation { left: 3, ..causal };
-        let got = function(&centred, Activation::Silu, F16, true);
+        let got = function(&centred, Activation::Silu, F16, ALIGNED);
         assert_eq!(got, "depthwise_row_gradients_7_silu_f16");
-        let got = function(&centred, Activation::None, F16, true);
+        let got = function(&centred, Activation::None, F16, ALIGNED);
         assert_eq!(got, "depthwise_unit_gradients_split_f16");
         // Samples of four units of dy.
         let far = Correlation {
             left: 9,
             ..geometry(Bhl, (4, 768, 1024), 16)
         };
-        let got = function(&far, Activation::None, F16, true);
+        let got = function(&far, Activation::None, F16, ALIGNED);
         assert_eq!(got, "depthwise_row_gradients_16_f16");
         let short = geometry(Bhl, (4, 768, 248), 7);
-        let got = function(&short, Activation::None, F16, true);
+        let got = function(&short, Activation::None, F16, ALIGNED);
         assert_eq!(got, "depthwise_row_gradients_7_f16");
     }
 
@@ -261,22 +268,32 @@ mod tests {
     fn of_many_taps_by_dtype() {
         const MEMORY: usize = 227 << 10;
         let c = geometry(Bhl, (16, 768, 8192), 130);
-        let aligned = long_gradients(&c, F16, true, MEMORY).unwrap();
+        let aligned = long_gradients(&c, F16, ALIGNED, MEMORY).unwrap();
         assert_eq!(aligned.function, "depthwise_unit_moments_128_f16");
         assert_eq!((aligned.grid, aligned.vectors_a_row), ((768, 1, 2), 1024));
-        let half = long_gradients(&c, F16, false, MEMORY).unwrap();
+        let like_outputs = Correlation {
+            input_length: 8191,
+            output_length: 8191,
+            ..c
+        };
+        let launch = long_gradients(&like_outputs, F16, STARTS_LIKE_OUTPUTS, MEMORY).unwrap();
+        assert_eq!(
+            launch.function,
+            "depthwise_unit_moments_128_like_outputs_f16"
+        );
+        let half = long_gradients(&c, F16, ANY, MEMORY).unwrap();
         assert_eq!(half.function, "depthwise_toeplitz_row_gradients_f16");
         // 8192 samples and 112 behind them are five tiles.
         assert_eq!((half.grid, half.pieces), ((768, 10, 2), 10));
-        let single = long_gradients(&c, F32, true, MEMORY).unwrap();
+        let single = long_gradients(&c, F32, ALIGNED, MEMORY).unwrap();
         assert_eq!(single.function, "depthwise_long_row_gradients_f32");
         assert_eq!(single.grid, (768, 32, 2));
 
         let frames = geometry(Blh, (16, 768, 8192), 128);
         assert!(sums_frames(&frames, F16, true, MEMORY));
-        let launch = long_gradients(&frames, F16, true, MEMORY).unwrap();
+        let launch = long_gradients(&frames, F16, ALIGNED, MEMORY).unwrap();
         assert_eq!(launch.function, "depthwise_frame_moments_128_f16");
         assert!(!sums_frames(&frames, F32, true, MEMORY));
-        assert!(long_gradients(&frames, F32, true, MEMORY).is_err());
+        assert!(long_gradients(&frames, F32, ALIGNED, MEMORY).is_err());
     }
 }

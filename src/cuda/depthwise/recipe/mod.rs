@@ -58,7 +58,25 @@ pub(super) struct LineStarts {
     /// At multiples of 16 bytes.
     pub aligned: bool,
     /// Always so many elements further behind such a multiple than those of the output.
-    pub like_outputs: bool,
+    pub further: Option<usize>,
+}
+
+/// What the kernels' names say of rows that begin so.
+const LIKE_OUTPUTS: &str = "_like_outputs";
+
+impl LineStarts {
+    /// As far behind a multiple of 16 bytes as those of the output.
+    fn like_outputs(&self) -> bool {
+        self.further == Some(0)
+    }
+
+    /// Those of two inputs.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            aligned: self.aligned && other.aligned,
+            further: self.further.filter(|_| self.further == other.further),
+        }
+    }
 }
 
 /// The kernels' files.
@@ -252,15 +270,15 @@ mod tests {
 
     pub(super) const ALIGNED: LineStarts = LineStarts {
         aligned: true,
-        like_outputs: false,
+        further: None,
     };
-    pub(super) const LIKE_OUTPUTS: LineStarts = LineStarts {
+    pub(super) const STARTS_LIKE_OUTPUTS: LineStarts = LineStarts {
         aligned: false,
-        like_outputs: true,
+        further: Some(0),
     };
     pub(super) const ANY: LineStarts = LineStarts {
         aligned: false,
-        like_outputs: false,
+        further: None,
     };
 
     /// A causal convolution.
@@ -303,16 +321,16 @@ mod tests {
             let forward = correlation(&c, Bf16, ALIGNED, true, 99 << 10).unwrap();
             assert_eq!(forward.batches, most);
             let few_taps = Correlation { taps: 3, ..c };
-            let error = gradients(&few_taps, Activation::None, Bf16, true, true).unwrap_err();
+            let error = gradients(&few_taps, Activation::None, Bf16, ALIGNED, true).unwrap_err();
             assert!(error.to_string().contains("batch size"));
-            assert!(long_gradients(&c, Bf16, true, 227 << 10).is_err());
+            assert!(long_gradients(&c, Bf16, ALIGNED, 227 << 10).is_err());
         }
     }
 
     #[test]
     fn sums_that_a_launch_cannot_count() {
         let c = geometry(Conv1dLayout::Bhl, (1, 1 << 20, 8), 1 << 12);
-        let error = long_gradients(&c, Bf16, true, 227 << 10).unwrap_err();
+        let error = long_gradients(&c, Bf16, ALIGNED, 227 << 10).unwrap_err();
         assert!(error.to_string().contains("taps and biases"));
     }
 }

@@ -1,8 +1,6 @@
 //! How blocks share the tiles of groups of channels of the tensor cores' channels-last kernels, see
 //! `cuda/depthwise_frame_turns.cuh`.
 
-use super::super::arguments;
-
 /// Multiprocessors of a large GPU, each of which has a block at a time.
 const MULTIPROCESSORS: usize = 132;
 
@@ -13,10 +11,10 @@ const MOST_PARTS: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Sharing {
     /// Blocks of each group.
-    parts: usize,
+    pub parts: usize,
     /// Tiles of each group that helpers take, and how many of those there are.
-    helped: usize,
-    helpers: usize,
+    pub helped: usize,
+    pub helpers: usize,
 }
 
 impl Sharing {
@@ -91,13 +89,6 @@ impl Sharing {
         match self.helpers {
             0 => self.parts,
             _ => self.parts + 2,
-        }
-    }
-
-    pub fn arguments(&self) -> arguments::Sharing {
-        arguments::Sharing {
-            parts: self.parts as i32,
-            helped: self.helped as i32,
         }
     }
 }

@@ -2,14 +2,51 @@
 
 use super::forward::TOEPLITZ_TAPS;
 use super::gradients::{pieces_of_tiles, TAP_BLOCK, TILE_WARPS};
-use super::{ElementType, Family, Launch, MOST_BLOCKS, SHORT_TAPS};
+use super::{ElementType, Family, Launch, LineStarts, LIKE_OUTPUTS, MOST_BLOCKS, SHORT_TAPS};
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 
 /// Samples of a unit: those of 16 bytes.
 const UNIT: usize = 8;
 
-/// Taps from which on units are faster than rows that know their padding.
+/// Taps from which on units are faster than rows: than those that know their padding, and than those that are not aligned.
 const FEWEST_TAPS: usize = 6;
+const FEWEST_TAPS_ANYWHERE: usize = 2;
+
+/// Units that the last tile of a row that is not aligned has more than others.
+const MORE_UNITS: usize = 16;
+
+/// How rows are cut into units, and which kernel takes them.
+struct Rows {
+    /// Of the longest row.
+    units: usize,
+    /// In the kernel's name.
+    suffix: &'static str,
+    more: usize,
+}
+
+impl Rows {
+    /// Rows of so many samples, that begin at multiples of 16 bytes and hold whole units or, where they do not, begin like
+    /// those of the output: up to a unit less one sample behind such a multiple.
+    fn of(length: usize, whole: bool) -> Self {
+        match whole {
+            true => Self {
+                units: length / UNIT,
+                suffix: "",
+                more: 0,
+            },
+            false => Self {
+                units: (length + UNIT - 1).div_ceil(UNIT),
+                suffix: LIKE_OUTPUTS,
+                more: MORE_UNITS,
+            },
+        }
+    }
+
+    /// Tiles of so many units.
+    fn tiles(&self, units: usize) -> usize {
+        self.units.saturating_sub(self.more).max(1).div_ceil(units)
+    }
+}
 
 /// Outputs of a warp by the number of units that those of one take.
 const OUTPUTS_OF_TWO: usize = 512;
@@ -19,31 +56,43 @@ const OUTPUTS_OF_THREE: usize = 1024;
 const FEWEST_SAMPLES: usize = 256;
 
 /// Neighbouring units that the outputs of one take their samples from, where there is a kernel for so many. `whole`: whether
-/// rows begin at multiples of 16 bytes and hold whole vectors.
-pub(super) fn units_of_taps(c: &Correlation, element: ElementType, whole: bool) -> Option<usize> {
-    let worthwhile = whole
+/// rows begin at multiples of 16 bytes and hold whole vectors; `like_outputs`: whether they begin as those of the output.
+pub(super) fn units_of_taps(
+    c: &Correlation,
+    element: ElementType,
+    whole: bool,
+    like_outputs: bool,
+) -> Option<usize> {
+    let fewest = match whole {
+        true => FEWEST_TAPS,
+        false => FEWEST_TAPS_ANYWHERE,
+    };
+    let worthwhile = (whole || like_outputs)
         && element != ElementType::F32
         && c.output_length >= OUTPUTS_OF_TWO
         && c.channels <= MOST_BLOCKS
-        && (FEWEST_TAPS..=SHORT_TAPS).contains(&c.taps);
+        && (fewest..=SHORT_TAPS).contains(&c.taps);
     // Samples from the first unit's first one to those of the last output.
     let shift = (-c.left).rem_euclid(UNIT as isize) as usize;
     let units = (shift + UNIT - 1 + c.taps).div_ceil(UNIT);
     (worthwhile && units <= 3).then_some(units)
 }
 
-/// The kernel for so many units. `same_type`: whether the weight has the dtype of the input.
+/// The kernel for so many units. `same_type`: whether the weight has the dtype of the input; `whole`: as of
+/// [`units_of_taps`].
 pub(super) fn correlation(
     c: &Correlation,
     element: ElementType,
     units: usize,
     same_type: bool,
+    whole: bool,
 ) -> Launch {
     let outputs = match units {
         2 => OUTPUTS_OF_TWO,
         _ => OUTPUTS_OF_THREE,
     };
-    let tiles = c.output_length.div_ceil(outputs);
+    let rows = Rows::of(c.output_length, whole);
+    let tiles = rows.tiles(outputs / UNIT);
     let warps = tiles.min(TILE_WARPS);
     let batches = c.batch.min(MOST_BLOCKS);
     let split = if same_type { "" } else { "_split" };
@@ -51,7 +100,11 @@ pub(super) fn correlation(
         batches,
         ..Launch::new(
             Family::Units,
-            format!("depthwise_units_{units}{split}_{}", element.name()),
+            format!(
+                "depthwise_units_{units}{split}{}_{}",
+                rows.suffix,
+                element.name()
+            ),
             (tiles.div_ceil(warps), c.channels, batches),
             (32, warps),
         )
@@ -62,39 +115,52 @@ pub(super) fn correlation(
 const TILE_UNITS: usize = 64;
 
 /// Whether there is a kernel of all gradients in one pass: the samples of a unit meet three units of `dy`, the first one in
-/// line with it or before. `aligned`: whether each line of both inputs begins at a multiple of 16 bytes.
+/// line with it or before. `starts`: where the lines of both inputs begin.
 pub(super) fn takes_gradients(
     c: &Correlation,
     activation: Activation,
     element: ElementType,
-    aligned: bool,
+    starts: LineStarts,
 ) -> bool {
     let start = c.left - (c.taps as isize - 1);
     let shift = start.rem_euclid(UNIT as isize) as usize;
     c.layout == Conv1dLayout::Bhl
         && activation == Activation::None
         && element != ElementType::F32
-        && aligned
         && c.input_length == c.output_length
-        && c.input_length.is_multiple_of(UNIT)
+        && (is_whole(c, starts) || starts.like_outputs())
         && c.input_length >= FEWEST_SAMPLES
         && (1..=SHORT_TAPS).contains(&c.taps)
         && start <= 0
         && shift + UNIT - 1 + c.taps <= 3 * UNIT
 }
 
-/// That kernel. `same_type`: whether the weight has the dtype of the input.
-pub(super) fn gradients(c: &Correlation, element: ElementType, same_type: bool) -> Launch {
-    let units = c.input_length / UNIT;
-    let tiles = c.batch.saturating_mul(units.div_ceil(TILE_UNITS));
+/// Whether rows of both begin at multiples of 16 bytes and hold whole units.
+fn is_whole(c: &Correlation, starts: LineStarts) -> bool {
+    starts.aligned && c.input_length.is_multiple_of(UNIT) && c.output_length.is_multiple_of(UNIT)
+}
+
+/// That kernel. `starts`: as of [`takes_gradients`]; `same_type`: whether the weight has the dtype of the input.
+pub(super) fn gradients(
+    c: &Correlation,
+    element: ElementType,
+    starts: LineStarts,
+    same_type: bool,
+) -> Launch {
+    let rows = Rows::of(c.input_length, is_whole(c, starts));
+    let tiles = c.batch.saturating_mul(rows.tiles(TILE_UNITS));
     let pieces = pieces_of_tiles(c.channels, tiles);
     let split = if same_type { "" } else { "_split" };
     Launch {
-        vectors_a_row: units as i32,
+        vectors_a_row: rows.units as i32,
         pieces,
         ..Launch::new(
             Family::UnitGradients,
-            format!("depthwise_unit_gradients{split}_{}", element.name()),
+            format!(
+                "depthwise_unit_gradients{split}{}_{}",
+                rows.suffix,
+                element.name()
+            ),
             (c.channels, pieces, 1),
             (32, TILE_WARPS),
         )
@@ -118,36 +184,44 @@ pub(super) fn line_of_units(c: &Correlation, taps: usize) -> isize {
 }
 
 /// Taps of the kernel of the gradients of taps and bias alone for those of a block, where there is one: the units of `dy`
-/// in line with those of `x` are among those that they meet. `aligned`: as of [`takes_gradients`].
+/// in line with those of `x` are among those that they meet. `starts`: as of [`takes_gradients`].
 pub(super) fn taps_of_moments(
     c: &Correlation,
     element: ElementType,
-    aligned: bool,
+    starts: LineStarts,
 ) -> Option<usize> {
     let taps = c.taps.min(TAP_BLOCK);
     let most = TOEPLITZ_TAPS.into_iter().find(|&most| taps <= most)?;
     let line = line_of_units(c, taps);
-    let whole = c.input_length.is_multiple_of(UNIT) && c.output_length.is_multiple_of(UNIT);
+    let like_outputs = c.input_length == c.output_length && starts.like_outputs();
     let takes = c.layout == Conv1dLayout::Bhl
         && element != ElementType::F32
-        && aligned
-        && whole
+        && (is_whole(c, starts) || like_outputs)
         && c.input_length.max(c.output_length) >= FEWEST_SAMPLES
         && (0..=units_ahead(most) as isize).contains(&line);
     takes.then_some(most)
 }
 
 /// That kernel.
-pub(super) fn moments(c: &Correlation, element: ElementType, taps: usize) -> Launch {
-    let units = c.input_length.max(c.output_length) / UNIT;
-    let tiles = c.batch.saturating_mul(units.div_ceil(TILE_UNITS));
+pub(super) fn moments(
+    c: &Correlation,
+    element: ElementType,
+    starts: LineStarts,
+    taps: usize,
+) -> Launch {
+    let rows = Rows::of(c.input_length.max(c.output_length), is_whole(c, starts));
+    let tiles = c.batch.saturating_mul(rows.tiles(TILE_UNITS));
     let pieces = pieces_of_tiles(c.channels, tiles);
     Launch {
-        vectors_a_row: units as i32,
+        vectors_a_row: rows.units as i32,
         pieces,
         ..Launch::new(
             Family::UnitMoments,
-            format!("depthwise_unit_moments_{taps}_{}", element.name()),
+            format!(
+                "depthwise_unit_moments_{taps}{}_{}",
+                rows.suffix,
+                element.name()
+            ),
             (c.channels, pieces, c.taps.div_ceil(TAP_BLOCK)),
             (32, TILE_WARPS),
         )
@@ -156,7 +230,7 @@ pub(super) fn moments(c: &Correlation, element: ElementType, taps: usize) -> Lau
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::geometry;
+    use super::super::tests::{geometry, ALIGNED, STARTS_LIKE_OUTPUTS};
     use super::*;
     use crate::depthwise::Conv1dLayout::Bhl;
     use ElementType::{Bf16, F32};
@@ -171,7 +245,7 @@ mod tests {
                     left,
                     ..geometry(Bhl, (2, 3, 1024), taps)
                 };
-                let Some(units) = units_of_taps(&c, Bf16, true) else {
+                let Some(units) = units_of_taps(&c, Bf16, true, true) else {
                     continue;
                 };
                 kernels += 1;
@@ -181,8 +255,8 @@ mod tests {
                     assert!(places.contains(&(output - left)));
                     assert!(places.contains(&(output - left + taps as isize - 1)));
                 }
-                assert_eq!(units_of_taps(&c, F32, true), None);
-                assert_eq!(units_of_taps(&c, Bf16, false), None);
+                assert_eq!(units_of_taps(&c, F32, true, true), None);
+                assert_eq!(units_of_taps(&c, Bf16, false, false), None);
             }
         }
         assert!(kernels > 300);
@@ -198,7 +272,7 @@ mod tests {
                     left,
                     ..geometry(Bhl, (2, 3, 1024), taps)
                 };
-                let Some(most) = taps_of_moments(&c, Bf16, true) else {
+                let Some(most) = taps_of_moments(&c, Bf16, ALIGNED) else {
                     assert!(!(0..taps as isize).contains(&left) || taps > TAP_BLOCK);
                     continue;
                 };
@@ -227,15 +301,37 @@ mod tests {
         for length in [512, 520, 1024, 1032, 8192, 1_000_000] {
             for taps in [6, 16] {
                 let c = geometry(Bhl, (3, 5, length), taps);
-                let units = units_of_taps(&c, Bf16, true).unwrap();
+                let units = units_of_taps(&c, Bf16, true, true).unwrap();
                 assert_eq!(units, if taps == 6 { 2 } else { 3 });
-                let launch = correlation(&c, Bf16, units, taps == 6);
+                let launch = correlation(&c, Bf16, units, taps == 6, true);
                 let outputs = [512, 1024][units - 2] * (launch.grid.0 * launch.block.1) as usize;
                 assert!(outputs >= length && outputs < length + 2 * 1024);
                 assert_eq!((launch.grid.1, launch.grid.2), (5, 3));
             }
         }
+        // At most 7 samples later, and a round of 16 units in the last tile.
+        for (length, tiles) in [
+            (512, 1),
+            (633, 1),
+            (634, 2),
+            (1023, 2),
+            (1145, 2),
+            (1146, 3),
+        ] {
+            let c = geometry(Bhl, (3, 5, length), 3);
+            assert_eq!(units_of_taps(&c, Bf16, false, true), Some(2));
+            let launch = correlation(&c, Bf16, 2, true, false);
+            assert_eq!(launch.function, "depthwise_units_2_like_outputs_bf16");
+            let warps = (launch.grid.0 * launch.block.1) as usize;
+            assert_eq!(warps, tiles + tiles % 2 * (tiles / 2), "{length}");
+            let launch = gradients(&c, Bf16, STARTS_LIKE_OUTPUTS, true);
+            assert_eq!(
+                launch.function,
+                "depthwise_unit_gradients_like_outputs_bf16"
+            );
+            assert_eq!(launch.vectors_a_row as usize, (length + 7).div_ceil(8));
+        }
         let short = geometry(Bhl, (3, 5, 504), 7);
-        assert_eq!(units_of_taps(&short, Bf16, true), None);
+        assert_eq!(units_of_taps(&short, Bf16, true, true), None);
     }
 }
