@@ -4,7 +4,15 @@ use crate::case::{check, dtypes, rows, tolerance, Case, Causal, Symmetric, DTYPE
 use crate::common::{assert_close_slices, random_tensor, to_f64};
 use crate::twin;
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
-use candle_flashfftconv::Conv1dLayout::{Bhl, Blh};
+use candle_flashfftconv::Conv1dLayout::{self, Bhl, Blh};
+
+/// In both types of 16 bits, with parameters of the same type and of f32.
+fn check_half_precision(device: &Device, case: Case, layout: Conv1dLayout) {
+    for dtype in [DType::F16, DType::BF16] {
+        check(device, case, layout, dtype, dtype);
+        check(device, case, layout, dtype, DType::F32);
+    }
+}
 
 fn ugly_sizes(device: &Device) -> Result<()> {
     for length in [1, 2, 129, 372, 1134] {
@@ -125,10 +133,7 @@ fn gradients_of_many_taps_of_frames(device: &Device) -> Result<()> {
         (8, 1500, 12, Symmetric(14)),
     ] {
         let case = Case::new([3, channels, length], taps, padding);
-        for dtype in [DType::F16, DType::BF16] {
-            check(device, case, Blh, dtype, dtype);
-            check(device, case, Blh, dtype, DType::F32);
-        }
+        check_half_precision(device, case, Blh);
     }
     Ok(())
 }
@@ -263,10 +268,7 @@ fn rows_between_vectors(device: &Device) -> Result<()> {
         (1300, 300, Causal),
     ] {
         let case = Case::new([3, 5, length], taps, padding);
-        for dtype in [DType::F16, DType::BF16] {
-            check(device, case, Bhl, dtype, dtype);
-            check(device, case, Bhl, dtype, DType::F32);
-        }
+        check_half_precision(device, case, Bhl);
         check(device, case.with_silu(true), Bhl, DType::BF16, DType::BF16);
     }
     Ok(())
@@ -288,10 +290,7 @@ fn units_of_many_taps(device: &Device) -> Result<()> {
         (4104, 100, Symmetric(95)),
     ] {
         let case = Case::new([3, 2, length], taps, padding);
-        for dtype in [DType::F16, DType::BF16] {
-            check(device, case, Bhl, dtype, dtype);
-            check(device, case, Bhl, dtype, DType::F32);
-        }
+        check_half_precision(device, case, Bhl);
     }
     Ok(())
 }

@@ -41,8 +41,7 @@ pub(in super::super) fn correlation(
     let aligned = starts.aligned;
     let name = element.name();
     let toeplitz = TOEPLITZ_TAPS.into_iter().find(|&most| c.taps <= most);
-    let whole = |length: usize| length.is_multiple_of(element.vector());
-    let whole_rows = aligned && whole(c.input_length) && whole(c.output_length);
+    let whole_rows = starts.are_whole(c, element);
     // Rows that the tensor cores' kernels read as they are: worth it from fewer taps on.
     let dense = element != ElementType::F32 && whole_rows && c.output_length >= TOEPLITZ_OUTPUTS;
     // Taps up to which frames are summed by threads rather than by the tensor cores.
@@ -50,7 +49,7 @@ pub(in super::super) fn correlation(
         true => EXACT_TAPS,
         false => SHORT_TAPS,
     };
-    let neighbours = units::units_of_taps(c, element, whole_rows, starts.like_outputs());
+    let neighbours = units::units_of_taps(c, element, starts);
     match (c.layout, neighbours, toeplitz) {
         (Conv1dLayout::Blh, _, Some(taps))
             if c.taps > most_frames && toeplitz_frames::takes(c, element, aligned) =>
@@ -72,7 +71,7 @@ pub(in super::super) fn correlation(
             got: c.taps.to_string(),
         }),
         (Conv1dLayout::Bhl, Some(units), _) => {
-            Ok(units::correlation(c, element, units, same_type, whole_rows))
+            Ok(units::correlation(c, element, starts, units, same_type))
         }
         (Conv1dLayout::Bhl, None, _)
             if c.taps <= EXACT_TAPS || (c.taps <= SHORT_TAPS && !dense) =>

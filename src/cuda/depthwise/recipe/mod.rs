@@ -65,6 +65,12 @@ pub(super) struct LineStarts {
 const LIKE_OUTPUTS: &str = "_like_outputs";
 
 impl LineStarts {
+    /// At multiples of 16 bytes, where rows of input and output hold whole vectors.
+    fn are_whole(&self, c: &Correlation, element: ElementType) -> bool {
+        let is_whole = |length: usize| length.is_multiple_of(element.vector());
+        self.aligned && is_whole(c.input_length) && is_whole(c.output_length)
+    }
+
     /// As far behind a multiple of 16 bytes as those of the output.
     fn like_outputs(&self) -> bool {
         self.further == Some(0)

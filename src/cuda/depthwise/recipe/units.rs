@@ -55,19 +55,19 @@ const OUTPUTS_OF_THREE: usize = 1024;
 /// Samples of a row from which on its gradients are worth a tile.
 const FEWEST_SAMPLES: usize = 256;
 
-/// Neighbouring units that the outputs of one take their samples from, where there is a kernel for so many. `whole`: whether
-/// rows begin at multiples of 16 bytes and hold whole vectors; `like_outputs`: whether they begin as those of the output.
+/// Neighbouring units that the outputs of one take their samples from, where there is a kernel for so many. `starts`: where
+/// the lines of the input begin.
 pub(super) fn units_of_taps(
     c: &Correlation,
     element: ElementType,
-    whole: bool,
-    like_outputs: bool,
+    starts: LineStarts,
 ) -> Option<usize> {
+    let whole = starts.are_whole(c, element);
     let fewest = match whole {
         true => FEWEST_TAPS,
         false => FEWEST_TAPS_ANYWHERE,
     };
-    let worthwhile = (whole || like_outputs)
+    let worthwhile = (whole || starts.like_outputs())
         && element != ElementType::F32
         && c.output_length >= OUTPUTS_OF_TWO
         && c.channels <= MOST_BLOCKS
@@ -78,20 +78,20 @@ pub(super) fn units_of_taps(
     (worthwhile && units <= 3).then_some(units)
 }
 
-/// The kernel for so many units. `same_type`: whether the weight has the dtype of the input; `whole`: as of
-/// [`units_of_taps`].
+/// The kernel for so many units. `starts`: as of [`units_of_taps`]; `same_type`: whether the weight has the dtype of the
+/// input.
 pub(super) fn correlation(
     c: &Correlation,
     element: ElementType,
+    starts: LineStarts,
     units: usize,
     same_type: bool,
-    whole: bool,
 ) -> Launch {
     let outputs = match units {
         2 => OUTPUTS_OF_TWO,
         _ => OUTPUTS_OF_THREE,
     };
-    let rows = Rows::of(c.output_length, whole);
+    let rows = Rows::of(c.output_length, starts.are_whole(c, element));
     let tiles = rows.tiles(outputs / UNIT);
     let warps = tiles.min(TILE_WARPS);
     let batches = c.batch.min(MOST_BLOCKS);
@@ -128,16 +128,11 @@ pub(super) fn takes_gradients(
         && activation == Activation::None
         && element != ElementType::F32
         && c.input_length == c.output_length
-        && (is_whole(c, starts) || starts.like_outputs())
+        && (starts.are_whole(c, element) || starts.like_outputs())
         && c.input_length >= FEWEST_SAMPLES
         && (1..=SHORT_TAPS).contains(&c.taps)
         && start <= 0
         && shift + UNIT - 1 + c.taps <= 3 * UNIT
-}
-
-/// Whether rows of both begin at multiples of 16 bytes and hold whole units.
-fn is_whole(c: &Correlation, starts: LineStarts) -> bool {
-    starts.aligned && c.input_length.is_multiple_of(UNIT) && c.output_length.is_multiple_of(UNIT)
 }
 
 /// That kernel. `starts`: as of [`takes_gradients`]; `same_type`: whether the weight has the dtype of the input.
@@ -147,7 +142,7 @@ pub(super) fn gradients(
     starts: LineStarts,
     same_type: bool,
 ) -> Launch {
-    let rows = Rows::of(c.input_length, is_whole(c, starts));
+    let rows = Rows::of(c.input_length, starts.are_whole(c, element));
     let tiles = c.batch.saturating_mul(rows.tiles(TILE_UNITS));
     let pieces = pieces_of_tiles(c.channels, tiles);
     let split = if same_type { "" } else { "_split" };
@@ -196,7 +191,7 @@ pub(super) fn taps_of_moments(
     let like_outputs = c.input_length == c.output_length && starts.like_outputs();
     let takes = c.layout == Conv1dLayout::Bhl
         && element != ElementType::F32
-        && (is_whole(c, starts) || like_outputs)
+        && (starts.are_whole(c, element) || like_outputs)
         && c.input_length.max(c.output_length) >= FEWEST_SAMPLES
         && (0..=units_ahead(most) as isize).contains(&line);
     takes.then_some(most)
@@ -209,7 +204,10 @@ pub(super) fn moments(
     starts: LineStarts,
     taps: usize,
 ) -> Launch {
-    let rows = Rows::of(c.input_length.max(c.output_length), is_whole(c, starts));
+    let rows = Rows::of(
+        c.input_length.max(c.output_length),
+        starts.are_whole(c, element),
+    );
     let tiles = c.batch.saturating_mul(rows.tiles(TILE_UNITS));
     let pieces = pieces_of_tiles(c.channels, tiles);
     Launch {
@@ -230,7 +228,7 @@ pub(super) fn moments(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{geometry, ALIGNED, STARTS_LIKE_OUTPUTS};
+    use super::super::tests::{geometry, ALIGNED, ANY, STARTS_LIKE_OUTPUTS};
     use super::*;
     use crate::depthwise::Conv1dLayout::Bhl;
     use ElementType::{Bf16, F32};
@@ -245,7 +243,7 @@ mod tests {
                     left,
                     ..geometry(Bhl, (2, 3, 1024), taps)
                 };
-                let Some(units) = units_of_taps(&c, Bf16, true, true) else {
+                let Some(units) = units_of_taps(&c, Bf16, ALIGNED) else {
                     continue;
                 };
                 kernels += 1;
@@ -255,8 +253,8 @@ mod tests {
                     assert!(places.contains(&(output - left)));
                     assert!(places.contains(&(output - left + taps as isize - 1)));
                 }
-                assert_eq!(units_of_taps(&c, F32, true, true), None);
-                assert_eq!(units_of_taps(&c, Bf16, false, false), None);
+                assert_eq!(units_of_taps(&c, F32, ALIGNED), None);
+                assert_eq!(units_of_taps(&c, Bf16, ANY), None);
             }
         }
         assert!(kernels > 300);
@@ -301,29 +299,28 @@ mod tests {
         for length in [512, 520, 1024, 1032, 8192, 1_000_000] {
             for taps in [6, 16] {
                 let c = geometry(Bhl, (3, 5, length), taps);
-                let units = units_of_taps(&c, Bf16, true, true).unwrap();
+                let units = units_of_taps(&c, Bf16, ALIGNED).unwrap();
                 assert_eq!(units, if taps == 6 { 2 } else { 3 });
-                let launch = correlation(&c, Bf16, units, taps == 6, true);
+                let launch = correlation(&c, Bf16, ALIGNED, units, taps == 6);
                 let outputs = [512, 1024][units - 2] * (launch.grid.0 * launch.block.1) as usize;
                 assert!(outputs >= length && outputs < length + 2 * 1024);
                 assert_eq!((launch.grid.1, launch.grid.2), (5, 3));
             }
         }
         // At most 7 samples later, and a round of 16 units in the last tile.
-        for (length, tiles) in [
+        for (length, warps) in [
             (512, 1),
             (633, 1),
             (634, 2),
             (1023, 2),
             (1145, 2),
-            (1146, 3),
+            (1146, 4), // for three tiles
         ] {
             let c = geometry(Bhl, (3, 5, length), 3);
-            assert_eq!(units_of_taps(&c, Bf16, false, true), Some(2));
-            let launch = correlation(&c, Bf16, 2, true, false);
+            assert_eq!(units_of_taps(&c, Bf16, STARTS_LIKE_OUTPUTS), Some(2));
+            let launch = correlation(&c, Bf16, STARTS_LIKE_OUTPUTS, 2, true);
             assert_eq!(launch.function, "depthwise_units_2_like_outputs_bf16");
-            let warps = (launch.grid.0 * launch.block.1) as usize;
-            assert_eq!(warps, tiles + tiles % 2 * (tiles / 2), "{length}");
+            assert_eq!((launch.grid.0 * launch.block.1) as usize, warps, "{length}");
             let launch = gradients(&c, Bf16, STARTS_LIKE_OUTPUTS, true);
             assert_eq!(
                 launch.function,
@@ -332,6 +329,6 @@ mod tests {
             assert_eq!(launch.vectors_a_row as usize, (length + 7).div_ceil(8));
         }
         let short = geometry(Bhl, (3, 5, 504), 7);
-        assert_eq!(units_of_taps(&short, Bf16, true, true), None);
+        assert_eq!(units_of_taps(&short, Bf16, ALIGNED), None);
     }
 }
