@@ -3,7 +3,7 @@
 #include "word.cuh"
 
 DEVICE void copy_16_bytes(Word to, const void *from) { asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(to), "l"(from) : "memory"); }
-// The first `bytes` of them, and zeros behind those: what is not copied is not read.
+// The first `bytes` of them, and zeros behind those. None are read for none; otherwise all 16 may be.
 DEVICE void copy_bytes(Word to, const void *from, int bytes)
 {
     asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");

@@ -4,6 +4,7 @@
 // `ldmatrix` turns 8 frames by 8 channels to a unit of 8 samples of each channel.
 #pragma once
 
+#include "depthwise_frame_turns.cuh"
 #include "depthwise_toeplitz.cuh"
 
 constexpr int FRAME_WARPS = 16; // of a block

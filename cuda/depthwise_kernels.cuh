@@ -1,7 +1,7 @@
 // The kernels of the short convolution for one element type, by name, as
 // `src/cuda/depthwise/recipe/` makes it: taps (16: 9 to 16 of them; 32, 64, 128: at most so many) or,
 // of units, how many of those an output takes its samples from; padding where it is known; channels
-// of a thread or of a block; whether weights are split into two terms; activation. One file for each
+// of a thread or of a block; whether weights are split into two terms; where rows begin; activation. One file for each
 // family, so that a GPU's driver compiles no more than is used.
 #pragma once
 

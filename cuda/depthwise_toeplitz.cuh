@@ -16,7 +16,7 @@
 // do not read them: where an output is not finite, all of the step are summed one by one.
 #pragma once
 
-#include "depthwise_frame_turns.cuh"
+#include "depthwise.cuh"
 #include "matrices.cuh"
 
 template <class T>
@@ -278,6 +278,29 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
 // always so many samples further behind such a multiple than those of y.
 enum class RowStarts { Any, Aligned, LikeOutputs };
 
+// Copies of a part of a vector may read all of it. Whether that could be behind a tensor's memory, at the end of a row of a
+// channel: then the tail of the row, what it has of its last vector, is not copied, but loaded when the others have arrived.
+__device__ inline bool may_end_memory(const Signal &x, int channel, int channels)
+{
+    return channel + 1 == channels || x.line_stride == 0;
+}
+
+// The tail of a row, `count` samples from `from` on, in place of zeros.
+template <class T> __device__ inline void load_tail(uint4 *vector, const T *from, int count)
+{
+    const int lane = threadIdx.x;
+    if (lane < count) reinterpret_cast<T *>(vector)[lane] = from[lane];
+    __syncwarp();
+}
+
+// Sets the samples before a row to zero, which were copied with the first vector that it has a part of.
+__device__ inline void clear_lead(uint4 *vector, int lead)
+{
+    const int lane = threadIdx.x;
+    if (lane < lead) reinterpret_cast<uint16_t *>(vector)[lane] = 0;
+    __syncwarp();
+}
+
 // Threads: 32 lanes, y over warps. Blocks: x over channels, y over parts of the channel's work.
 // At most TAPS taps. Tiles begin at multiples of 16 bytes of y. Unless rows of x begin anywhere, vectors are copied to shared
 // memory, up to 7 samples before the first one that is needed, and the matrix is shifted as much. Otherwise the samples are,
@@ -308,6 +331,8 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
     T *next_y;
     int next_t, next_misaligned;
     uint4 *next_units = units;
+    const bool tail_apart = STARTS == RowStarts::LikeOutputs && may_end_memory(c.x, channel, c.channels);
+    const auto tail = [&](int first) { return tail_apart ? (c.input_length + c.left + shift - first) & 7 : 0; };
     const auto start_load = [&] {
         next_x = x_rows + batch * c.x.batch_stride;
         next_y = y_rows + static_cast<long long>(batch) * c.channels * c.output_length;
@@ -321,7 +346,7 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
                 const bool outside = at < 0 || at >= c.input_length;
                 copy_16_bytes(shared_address(next_units + place_of_unit(unit)), outside ? next_x : next_x + at, !outside);
             } else if constexpr (COPIED) {
-                const int count = at > -8 ? max(min(c.input_length - at, 8), 0) : 0;
+                const int count = at > -8 ? max(min(c.input_length - tail(next_t) - at, 8), 0) : 0;
                 copy_bytes(shared_address(next_units + place_of_unit(unit)), next_x + at, 2 * count);
             } else {
                 next[i].load(next_x, at, c.input_length, next_misaligned);
@@ -349,9 +374,10 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
             __syncwarp();
             // The first vector of the row begins with samples of another one.
             const int begin = c.left + shift - first;
-            if (!ALIGNED && begin % 8 > 0 && begin / 8 < UNITS) {
-                if (lane < begin % 8) reinterpret_cast<uint16_t *>(units + place_of_unit(begin / 8))[lane] = 0;
-                __syncwarp();
+            if (!ALIGNED && begin % 8 > 0 && begin / 8 < UNITS) clear_lead(units + place_of_unit(begin / 8), begin % 8);
+            const int last = (begin + c.input_length) / 8; // vector
+            if (tail(first) > 0 && begin + c.input_length >= 0 && last < UNITS) {
+                load_tail(units + place_of_unit(last), x + c.input_length - tail(first), tail(first));
             }
         } else {
 #pragma unroll

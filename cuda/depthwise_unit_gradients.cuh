@@ -61,7 +61,7 @@ template <class T, bool SPLIT, RowStarts STARTS> __device__ void unit_gradients(
         if (tiles.has_more()) make(TILE_ROUNDS);
         sums.end_tile();
         if (__any_sync(0xFFFFFFFFu, finite & 0x7FFF7FFFu)) {
-            const int words = 64 * (TILE_ROUNDS + (tiles.has_more() ? MORE_ROUNDS<STARTS> : 0));
+            const int words = 64 * (TILE_ROUNDS + tiles.has_more());
 #pragma unroll 1
             for (int word = 0; word < words; word += 32) {
                 const int s = first + 2 * (static_cast<int>(threadIdx.x) + word) - lead;

@@ -138,6 +138,7 @@ template <class T, int MATRICES, RowStarts STARTS> struct UnitTiles {
     Stages &stages;
     const int start; // from a place of x to the first unit of dy that it meets
     const T *const x_rows, *const dy_rows;
+    const bool tail_apart; // as of `may_end_memory`
     TilesInTurn<TILE> now, ahead;
     int stage = 0, next_stage = 0;
 
@@ -145,10 +146,23 @@ template <class T, int MATRICES, RowStarts STARTS> struct UnitTiles {
         : g(g), stages(stages), start(start),
           x_rows(static_cast<const T *>(g.x.data) + channel * g.x.line_stride),
           dy_rows(static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride),
+          tail_apart(STARTS != RowStarts::Aligned && (may_end_memory(g.x, channel, g.channels) || g.dy.line_stride == 0)),
           now(max(g.vectors_a_row - MORE, 1), blockIdx.y * UNIT_WARPS + threadIdx.y, gridDim.y * UNIT_WARPS), ahead(now)
     {
 #pragma unroll
         for (int i = 0; i < UNIT_STAGES - 1; i++) start_load();
+    }
+
+    // Where the copies of a row end that ends at a place.
+    __device__ int without_tail(int end) const { return tail_apart ? end & ~7 : end; }
+
+    // Clears the lead of a row and adds the tail that the copies left out. `origin`: where place 0 would be among COUNT units.
+    template <int COUNT> __device__ void complete(uint4 *units, int origin, const T *row, int length) const
+    {
+        const int lead = lead_of<T, STARTS>(row), end = lead + length, last = origin + end / 8;
+        if (origin >= 0 && origin < COUNT) clear_lead(units + origin, lead);
+        if (!tail_apart || last < 0 || last >= COUNT) return;
+        load_tail(units + last, row + (without_tail(end) - lead), end % 8);
     }
 
     __device__ void start_load()
@@ -159,8 +173,8 @@ template <class T, int MATRICES, RowStarts STARTS> struct UnitTiles {
             const T *const x = x_rows + ahead.batch * g.x.batch_stride, *const dy = dy_rows + ahead.batch * g.dy.batch_stride;
             const int lead = lead_of<T, STARTS>(x);
             const T *const units = dy - lead;
-            copy_units<T, STARTS, DY_UNITS>(to, units, s + start - 8 * units_in_line(units, start), lead + g.output_length);
-            copy_units<T, STARTS, X_UNITS>(to + DY_UNITS, x - lead, s, lead + g.input_length);
+            copy_units<T, STARTS, DY_UNITS>(to, units, s + start - 8 * units_in_line(units, start), without_tail(lead + g.output_length));
+            copy_units<T, STARTS, X_UNITS>(to + DY_UNITS, x - lead, s, without_tail(lead + g.input_length));
             ahead.advance();
             next_stage = next_stage + 1 == UNIT_STAGES ? 0 : next_stage + 1;
         }
@@ -188,9 +202,8 @@ template <class T, int MATRICES, RowStarts STARTS> struct UnitTiles {
         const int line = units_in_line(dy() - lead(), start);
         uint4 *const units = stages[stage];
         if constexpr (STARTS != RowStarts::Aligned) {
-            const int unit = line - (first() + start) / 8; // of dy at place 0
-            if (unit >= 0 && unit < DY_UNITS) clear_lead<T>(units + unit, lead());
-            if (first() == 0) clear_lead<T>(units + DY_UNITS, lead());
+            complete<DY_UNITS>(units, line - (first() + start) / 8, dy(), g.output_length);
+            complete<X_UNITS>(units + DY_UNITS, -first() / 8, x_rows + now.batch * g.x.batch_stride, g.input_length);
         }
         dy_units = units + line;
         x_units = units + DY_UNITS;

@@ -37,7 +37,8 @@ template <class T, RowStarts STARTS> __device__ inline int lead_of(const T *row)
 
 // Copies COUNT units by the lanes of a warp, from place `first` on, a multiple of 8. `units`: where place 0 lies; `end`: behind
 // the last sample. Zeros before place 0 and behind the end; the lead arrives as it is.
-template <class T, RowStarts STARTS, int COUNT> __device__ inline void copy_units(uint4 *to, const T *units, int first, int end)
+template <class T, RowStarts STARTS, int COUNT>
+__device__ inline void copy_units(uint4 *to, const T *units, int first, int end)
 {
     if constexpr (STARTS == RowStarts::Aligned) {
         copy_vectors<T, COUNT>(to, units, first, end);
@@ -50,14 +51,6 @@ template <class T, RowStarts STARTS, int COUNT> __device__ inline void copy_unit
             copy_bytes(shared_address(to + lane + 32 * i), units + at, 2 * count);
         }
     }
-}
-
-// Sets the lead of a row to zero in the unit that has it.
-template <class T> __device__ inline void clear_lead(uint4 *unit, int lead)
-{
-    const int lane = threadIdx.x;
-    if (lane < lead) reinterpret_cast<uint16_t *>(unit)[lane] = 0;
-    __syncwarp();
 }
 
 // Stores what a warp makes of a tile of a row, from place `first` on: words of two samples, a lane those that are 32 apart.
@@ -190,12 +183,14 @@ template <class T, int UNITS, bool SPLIT, RowStarts STARTS> __device__ void corr
     T *const y = static_cast<T *>(c.y) + (batch * c.channels + channel) * c.output_length;
     const int lead = lead_of<T, STARTS>(y), end = lead + c.output_length;
     // The last tile of a row that is not aligned has a further round.
-    if (first >= end || (tile > 0 && first + 128 * MORE_ROUNDS<STARTS> >= end)) return;
+    if (first + (tile > 0 ? 128 * MORE_ROUNDS<STARTS> : 0) >= end) return;
     const bool has_more = STARTS != RowStarts::Aligned && first + OUTPUTS < end && first + 128 * ALL_ROUNDS >= end;
     const int shift = -c.left & 7, start = first - c.left - shift; // of the first unit that is needed
     const T *const units = x - lead;
     const int ahead = units_in_line(units, start);
-    copy_units<T, STARTS, LOADED>(loaded, units, start - 8 * ahead, lead + c.input_length);
+    const int x_end = lead + c.input_length;
+    const int tail = STARTS != RowStarts::Aligned && may_end_memory(c.x, channel, c.channels) ? x_end % 8 : 0;
+    copy_units<T, STARTS, LOADED>(loaded, units, start - 8 * ahead, x_end - tail);
     end_group_of_copies();
     const Taps taps(c.weight, channel, c.taps, false, shift);
     const float bias = read_bias(c.bias, channel);
@@ -203,8 +198,10 @@ template <class T, int UNITS, bool SPLIT, RowStarts STARTS> __device__ void corr
     wait_for_copies<0>();
     __syncwarp();
     if constexpr (STARTS != RowStarts::Aligned) {
-        const int unit = ahead - start / 8; // of place 0
-        if (unit >= 0 && unit < LOADED) clear_lead<T>(loaded + unit, lead);
+        uint4 *const origin = loaded + (ahead - start / 8); // of place 0
+        if (origin >= loaded && origin < loaded + LOADED) clear_lead(origin, lead);
+        uint4 *const last = origin + x_end / 8;
+        if (tail > 0 && last >= loaded && last < loaded + LOADED) load_tail(last, units + (x_end - tail), tail);
     }
 
     const auto rounds = [&](auto activation) {
