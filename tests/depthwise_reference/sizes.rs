@@ -275,6 +275,27 @@ fn rows_between_vectors(device: &Device) -> Result<()> {
 }
 twin!(rows_between_vectors, super::rows_between_vectors);
 
+/// Rows shorter than a vector of 16 bytes, of which neighbouring ones share vectors, and of little but padding.
+fn rows_within_vectors(device: &Device) -> Result<()> {
+    for length in [1, 2, 3, 5, 7, 8, 9] {
+        for (taps, padding) in [
+            (3, Symmetric(600)),
+            (16, Causal),
+            (17, Symmetric(150)),
+            (33, Symmetric(20)),
+            (64, Causal),
+            (128, Symmetric(64)),
+        ] {
+            let case = Case::new([5, 3, length], taps, padding);
+            for layout in [Bhl, Blh] {
+                check_half_precision(device, case, layout);
+            }
+        }
+    }
+    Ok(())
+}
+twin!(rows_within_vectors, super::rows_within_vectors);
+
 /// Whole vectors and many taps; inputs and outputs of different lengths; more tiles than a block has.
 fn units_of_many_taps(device: &Device) -> Result<()> {
     for (length, taps, padding) in [

@@ -102,7 +102,7 @@ pub(in super::super) fn correlation(
             let tiles = (c.output_length + element.vector()).div_ceil(TOEPLITZ_OUTPUTS);
             let parts = c.batch.saturating_mul(tiles) / (TOEPLITZ_WARPS * TOEPLITZ_TURNS);
             let split = if same_type { "" } else { "_split" };
-            let row_starts = match (whole_rows, starts.further) {
+            let row_starts = match (whole_rows, starts.further_than_outputs(c, element)) {
                 (true, _) => "_aligned",
                 (false, Some(_)) => LIKE_OUTPUTS,
                 (false, None) => "",
@@ -193,6 +193,14 @@ mod tests {
         assert_eq!(
             function(17, 1023, STARTS_LIKE_OUTPUTS),
             "depthwise_toeplitz_32_split_like_outputs_bf16"
+        );
+        assert_eq!(
+            function(17, 8, STARTS_LIKE_OUTPUTS),
+            "depthwise_toeplitz_32_split_like_outputs_bf16"
+        );
+        assert_eq!(
+            function(17, 7, STARTS_LIKE_OUTPUTS),
+            "depthwise_toeplitz_32_split_bf16"
         );
         assert_eq!(function(17, 1023, ANY), "depthwise_toeplitz_32_split_bf16");
         assert_eq!(

@@ -71,9 +71,15 @@ impl LineStarts {
         self.aligned && is_whole(c.input_length) && is_whole(c.output_length)
     }
 
-    /// As far behind a multiple of 16 bytes as those of the output.
-    fn like_outputs(&self) -> bool {
-        self.further == Some(0)
+    /// How many elements further than those of the output, where kernels may copy whole vectors: these reach up to a vector
+    /// less one sample behind a row, where the next one has to be, and so must be that long.
+    fn further_than_outputs(&self, c: &Correlation, element: ElementType) -> Option<usize> {
+        self.further.filter(|_| c.input_length >= element.vector())
+    }
+
+    /// As far behind a multiple of 16 bytes as those of the output, where kernels may copy whole vectors.
+    fn like_outputs(&self, c: &Correlation, element: ElementType) -> bool {
+        self.further_than_outputs(c, element) == Some(0)
     }
 
     /// Those of two inputs.

@@ -67,7 +67,7 @@ pub(super) fn units_of_taps(
         true => FEWEST_TAPS,
         false => FEWEST_TAPS_ANYWHERE,
     };
-    let worthwhile = (whole || starts.like_outputs())
+    let worthwhile = (whole || starts.like_outputs(c, element))
         && element != ElementType::F32
         && c.output_length >= OUTPUTS_OF_TWO
         && c.channels <= MOST_BLOCKS
@@ -128,7 +128,7 @@ pub(super) fn takes_gradients(
         && activation == Activation::None
         && element != ElementType::F32
         && c.input_length == c.output_length
-        && (starts.are_whole(c, element) || starts.like_outputs())
+        && (starts.are_whole(c, element) || starts.like_outputs(c, element))
         && c.input_length >= FEWEST_SAMPLES
         && (1..=SHORT_TAPS).contains(&c.taps)
         && start <= 0
@@ -188,7 +188,7 @@ pub(super) fn taps_of_moments(
     let taps = c.taps.min(TAP_BLOCK);
     let most = TOEPLITZ_TAPS.into_iter().find(|&most| taps <= most)?;
     let line = line_of_units(c, taps);
-    let like_outputs = c.input_length == c.output_length && starts.like_outputs();
+    let like_outputs = c.input_length == c.output_length && starts.like_outputs(c, element);
     let takes = c.layout == Conv1dLayout::Bhl
         && element != ElementType::F32
         && (starts.are_whole(c, element) || like_outputs)
