@@ -278,12 +278,12 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
 // always so many samples further behind such a multiple than those of y; rows of x have at least 8 samples.
 enum class RowStarts { Any, Aligned, LikeOutputs };
 
-// Copies of a part of a vector may read all of it. Whether that could be behind a tensor's memory, at the end of a row of a
-// channel, of rows of a vector at least: then the tail of the row, what it has of its last vector, is not copied, but loaded
-// when the others have arrived.
+// Copies of a part of a vector may read all of it, up to 7 samples behind a row. Whether those could be behind the tensor's
+// memory, of rows of a channel, where the next channel's do not reach as far: then the tail of the row, what it has of its last
+// vector, is not copied, but loaded when the others have arrived.
 __device__ inline bool may_end_memory(const Signal &x, int channel, int channels)
 {
-    return channel + 1 == channels || x.line_stride == 0;
+    return channel + 1 == channels || x.line_stride < 8;
 }
 
 // The tail of a row, `count` samples from `from` on, in place of zeros.

@@ -146,7 +146,8 @@ template <class T, int MATRICES, RowStarts STARTS> struct UnitTiles {
         : g(g), stages(stages), start(start),
           x_rows(static_cast<const T *>(g.x.data) + channel * g.x.line_stride),
           dy_rows(static_cast<const T *>(g.dy.data) + channel * g.dy.line_stride),
-          tail_apart(STARTS != RowStarts::Aligned && (may_end_memory(g.x, channel, g.channels) || g.dy.line_stride == 0)),
+          tail_apart(STARTS != RowStarts::Aligned &&
+                     (may_end_memory(g.x, channel, g.channels) || may_end_memory(g.dy, channel, g.channels))),
           now(max(g.vectors_a_row - MORE, 1), blockIdx.y * UNIT_WARPS + threadIdx.y, gridDim.y * UNIT_WARPS), ahead(now)
     {
 #pragma unroll

@@ -149,10 +149,12 @@ fn many_tiles_of_many_taps(device: &Device) -> Result<()> {
     for parameters in [DType::BF16, DType::F32] {
         let x = random_tensor(1, &case.input_shape(Blh), DType::BF16, device)?;
         let weight = random_tensor(2, &[case.channels, case.taps], parameters, device)?;
+        let bias = random_tensor(4, &[case.channels], parameters, device)?;
         let dy = random_tensor(3, &case.input_shape(Blh), DType::BF16, device)?;
-        let of = |layout, x: &Tensor, dy: &Tensor| -> Result<[Vec<f64>; 3]> {
+        let of = |layout, x: &Tensor, dy: &Tensor| -> Result<[Vec<f64>; 4]> {
             let (x, weight) = (Var::from_tensor(x)?, Var::from_tensor(&weight)?);
-            let y = case.convolution(&weight, None, layout).forward(&x)?;
+            let bias = Var::from_tensor(&bias)?;
+            let y = case.convolution(&weight, Some(&bias), layout).forward(&x)?;
             let gradients = (&y * dy)?.backward()?;
             let of = |var: &Var| match gradients.get(var) {
                 Some(gradient) => Ok(gradient.clone()),
@@ -162,13 +164,14 @@ fn many_tiles_of_many_taps(device: &Device) -> Result<()> {
                 rows(&y, layout),
                 rows(&of(&x)?, layout),
                 to_f64(&of(&weight)?),
+                to_f64(&of(&bias)?),
             ])
         };
         let got = of(Blh, &x, &dy)?;
         let channels_first = |t: &Tensor| t.transpose(1, 2)?.contiguous();
         let want = of(Bhl, &channels_first(&x)?, &channels_first(&dy)?)?;
-        let dtypes = [DType::BF16, DType::BF16, parameters];
-        for (k, what) in ["y", "dx", "dweight"].into_iter().enumerate() {
+        let dtypes = [DType::BF16, DType::BF16, parameters, parameters];
+        for (k, what) in ["y", "dx", "dweight", "dbias"].into_iter().enumerate() {
             assert_close_slices(&got[k], &want[k], tolerance(dtypes[k]), what);
         }
     }
@@ -257,8 +260,10 @@ fn rows_between_vectors(device: &Device) -> Result<()> {
         (1145, 9, Causal),
         (1146, 16, Causal),
         (1150, 15, Symmetric(7)),
-        (1021, 4, Symmetric(3)), // more outputs than inputs
-        (1027, 9, Symmetric(1)), // fewer
+        (1021, 5, Symmetric(6)), // more outputs than inputs
+        (1027, 9, Symmetric(0)), // fewer
+        (1021, 33, Symmetric(20)),
+        (1027, 33, Symmetric(12)),
         (257, 5, Causal),
         (4101, 3, Causal),
         (1023, 17, Causal),
@@ -280,11 +285,12 @@ fn rows_within_vectors(device: &Device) -> Result<()> {
     for length in [1, 2, 3, 5, 7, 8, 9] {
         for (taps, padding) in [
             (3, Symmetric(600)),
-            (16, Causal),
-            (17, Symmetric(150)),
+            (3, Symmetric(601)), // outputs begin as inputs do, as in those that follow
+            (5, Symmetric(302)),
+            (17, Symmetric(152)),
             (33, Symmetric(20)),
             (64, Causal),
-            (128, Symmetric(64)),
+            (127, Symmetric(63)),
         ] {
             let case = Case::new([5, 3, length], taps, padding);
             for layout in [Bhl, Blh] {

@@ -84,29 +84,39 @@ twin!(
 
 /// Rows long enough for the kernels of whole vectors, at other places than their own tensor's: the same as copies of them.
 fn long_rows_of_views(device: &Device) -> Result<()> {
-    let wide = random_tensor(8, &[3, 4, 1048], DType::BF16, device)?;
+    let whole_vectors = random_tensor(8, &[3, 4, 1048], DType::BF16, device)?;
+    let between_vectors = random_tensor(8, &[3, 10, 1047], DType::BF16, device)?;
     for taps in [4, 7, 12, 40] {
         let weight = random_tensor(9, &[2, taps], DType::F32, device)?;
         let convolution = FlashDepthwiseConv1d::causal(weight, None, Bhl)?;
         // Aligned or not, rows further apart than they are long.
-        for (first, length) in [(0, 1048), (8, 1032), (16, 520), (3, 1032), (8, 1031)] {
-            let view = wide.narrow(1, 1, 2)?.narrow(2, first, length)?;
+        for (wide, channel, first, length) in [
+            (&whole_vectors, 1, 0, 1048),
+            (&whole_vectors, 1, 8, 1032),
+            (&whole_vectors, 1, 16, 520),
+            (&whole_vectors, 1, 3, 1032),
+            (&whole_vectors, 1, 8, 1031),
+            (&between_vectors, 8, 16, 1031), // begin as outputs do, and end with the memory
+            (&between_vectors, 1, 9, 1031),  // begin as outputs do
+            (&between_vectors, 1, 12, 1031), // always three samples further
+        ] {
+            let view = wide.narrow(1, channel, 2)?.narrow(2, first, length)?;
             let outputs = |x: &Tensor| -> Result<[Vec<f64>; 2]> {
                 let x = Var::from_tensor(x)?;
                 let view = match x.dims() == wide.dims() {
-                    true => x.narrow(1, 1, 2)?.narrow(2, first, length)?,
+                    true => x.narrow(1, channel, 2)?.narrow(2, first, length)?,
                     false => x.as_tensor().clone(),
                 };
                 let y = convolution.forward(&view)?;
                 let gradients = y.sqr()?.backward()?;
                 let dx = gradients.get(&x).unwrap();
                 let dx = match x.dims() == wide.dims() {
-                    true => dx.narrow(1, 1, 2)?.narrow(2, first, length)?,
+                    true => dx.narrow(1, channel, 2)?.narrow(2, first, length)?,
                     false => dx.clone(),
                 };
                 Ok([to_f64(&y), to_f64(&dx)])
             };
-            let (got, want) = (outputs(&wide)?, outputs(&view.copy()?)?);
+            let (got, want) = (outputs(wide)?, outputs(&view.copy()?)?);
             for (got, want) in got.iter().zip(&want) {
                 assert_close_slices(got, want, 1e-2, &format!("{taps} taps, {first}, {length}"));
             }
@@ -115,6 +125,47 @@ fn long_rows_of_views(device: &Device) -> Result<()> {
     Ok(())
 }
 twin!(long_rows_of_views, super::long_rows_of_views);
+
+/// Rows that begin within those of the channel before, and end just behind them, with the memory: the same as copies of them.
+fn rows_that_share_memory(device: &Device) -> Result<()> {
+    let channels = 3;
+    // Samples from one channel to the next, taps and a padding with which outputs begin as inputs do.
+    for (step, taps, padding) in [
+        (0, 5, 5),
+        (0, 41, 19),
+        (1, 7, 3),
+        (1, 41, 20),
+        (2, 7, 4),
+        (6, 7, 4),
+        (9, 5, 2),
+    ] {
+        let length = 1026 - step;
+        let memory = random_tensor(8, &[length + (channels - 1) * step], DType::BF16, device)?;
+        let view = match step {
+            0 => memory.broadcast_as((channels, length))?,
+            _ => memory.unfold(0, length, step)?,
+        };
+        let view = view.unsqueeze(0)?;
+        assert_eq!(view.dims(), [1, channels, length]);
+        let outputs = |x: &Tensor| -> Result<[Vec<f64>; 2]> {
+            let weight = random_tensor(9, &[channels, taps], DType::F32, device)?;
+            let weight = Var::from_tensor(&weight)?;
+            let taps = weight.as_tensor().clone();
+            let y = FlashDepthwiseConv1d::new(taps, None, padding, Bhl)?.forward(x)?;
+            let gradients = y.sqr()?.backward()?;
+            match gradients.get(&weight) {
+                Some(weight) => Ok([to_f64(&y), to_f64(weight)]),
+                None => candle_core::bail!("no gradient"),
+            }
+        };
+        let (got, want) = (outputs(&view)?, outputs(&view.force_contiguous()?)?);
+        for (got, want) in got.iter().zip(&want) {
+            assert_close_slices(got, want, 1e-2, &format!("{step}, {taps} taps"));
+        }
+    }
+    Ok(())
+}
+twin!(rows_that_share_memory, super::rows_that_share_memory);
 
 fn weights_and_biases_may_be_views_too(device: &Device) -> Result<()> {
     let x = random_tensor(1, &[2, 4, 30], DType::F32, device).unwrap();

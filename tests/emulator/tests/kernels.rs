@@ -277,3 +277,19 @@ fn copies_arrive_when_waited_for() {
         assert!(words.iter().all(|&word| word == 4), "{words:?}");
     }
 }
+
+#[test]
+fn copies_of_a_part_may_read_all() {
+    let copy = |bytes: u32, words: usize| {
+        let body = format!(
+            "mov.u32 %r4, dynamic; mov.u32 %r5, {bytes};\n\
+             cp.async.cg.shared.global [%r4], [%rd0], 16, %r5; cp.async.wait_all;\n\
+             ld.shared.u32 %r6, [%r4+12]; st.global.u32 [%rd0], %r6;"
+        );
+        output(&kernel("", &body), launch(1, 1), words)
+    };
+    assert_eq!(copy(12, 4).unwrap()[0], 0); // what is not copied
+    assert_eq!(copy(0, 3).unwrap()[0], 0);
+    let message = copy(12, 3).unwrap_err();
+    assert!(message.contains("16 bytes at 0"), "{message}");
+}

@@ -71,8 +71,8 @@ impl LineStarts {
         self.aligned && is_whole(c.input_length) && is_whole(c.output_length)
     }
 
-    /// How many elements further than those of the output, where kernels may copy whole vectors: these reach up to a vector
-    /// less one sample behind a row, where the next one has to be, and so must be that long.
+    /// How many elements further than those of the output, where kernels may copy whole vectors: they load what a row has of
+    /// its last vector by itself, where the copy could end behind the memory, and so rows must have that much.
     fn further_than_outputs(&self, c: &Correlation, element: ElementType) -> Option<usize> {
         self.further.filter(|_| c.input_length >= element.vector())
     }

@@ -28,8 +28,9 @@ impl Runner<'_> {
                         Some(slot) => (self.register(*slot)[lane] as u32 as usize).min(*bytes),
                         None => *bytes,
                     };
+                    // A device may read all of what it copies a part of.
                     if read > 0 {
-                        self.global(at, lane, from_address, read, *bytes)?;
+                        self.global(at, lane, from_address, *bytes, *bytes)?;
                     }
                     let copy = Copy {
                         to: place as usize - shared as usize,
