@@ -1,4 +1,4 @@
-//! Does this machine compute long convolutions as it should?
+//! Does this machine compute long and short convolutions as it should?
 //!
 //! ```text
 //! cargo run --release --example self_test                        the CPU
@@ -15,7 +15,7 @@ use clap::Parser;
 use std::time::Instant;
 
 #[derive(Parser)]
-#[command(about = "Compares long convolutions on a device with float64 on the CPU")]
+#[command(about = "Compares long and short convolutions on a device with float64 on the CPU")]
 struct Arguments {
     /// cpu, cuda or cuda:N; without it the first GPU where there is one, or else the CPU
     #[arg(long)]

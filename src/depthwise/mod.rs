@@ -51,7 +51,8 @@ impl Conv1dLayout {
 ///
 /// `x` need not have the dtype of `weight`. Sums are accumulated in f32, in f64
 /// where `x` is f64 (on the CPU; an error on a GPU). The last dimension of `x` is
-/// read in place however the others are strided; any other view is made contiguous first.
+/// read in place however the others are strided; any other view is made contiguous first,
+/// and on a GPU so are channels-last tensors that have no kernel as they lie (README, "What runs where").
 ///
 /// Differentiable in `x`, `weight` and `bias`; each gradient has the dtype and
 /// shape of what it belongs to, and is bit-identical from call to call.
@@ -206,9 +207,11 @@ impl Module for FlashDepthwiseConv1d {
     ///
     /// # Errors
     /// When `x` has another rank, another number of channels, an integer dtype or
-    /// another device than the weight, when the padded row is shorter than the
-    /// taps leave room for (`L + 2 · padding + 1 < K`), and on a device
-    /// that has no implementation.
+    /// another device than the weight, when `K > L + 2 · padding + 1` (where both are
+    /// equal, the output is empty), and on a device that has no implementation. On a GPU
+    /// also when `x` is f64, when a length, the padding or `K` exceeds 2^28, and when there are
+    /// more channels than a grid counts: 2097120, or 65535 of long channels-first rows.
+    /// The backward pass has limits of its own there, 2^30 batch items and 2^32 taps in all.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.correlate(x, self.geometry_of(x)?)
     }

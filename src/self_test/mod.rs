@@ -12,14 +12,13 @@ use crate::{Error, FlashDepthwiseConv1d, FlashFftConv};
 use candle_core::{DType, Device, Module, Result, Tensor};
 use cases::{Case, Operation};
 
-/// Computes convolutions of known numbers on `device`, by every kernel, and compares them with
-/// float64 on the CPU.
+/// Computes convolutions of known numbers on `device`, forward, and compares them with float64 on the CPU.
 ///
 /// Takes a second or two, and on a GPU longer the first time, while the driver compiles every kernel
 /// (which it keeps on disk). The cases are the lengths at both ends of each transform size that a GPU
 /// has a kernel for, up to 32768 samples, in f32, f16 and bf16: causal, causal with both gates, and
 /// two-sided with both gates (a circular convolution of twice the length with that many taps); and at
-/// the same lengths depthwise convolutions of 3, 7 and 64 taps in both layouts.
+/// the same lengths depthwise convolutions of 3, 7 and 64 taps of f32 in both layouts. Gradients are not tested.
 /// Worth a call when a program first meets a new GPU, driver or toolkit, and the first thing to run
 /// where results look wrong.
 ///
