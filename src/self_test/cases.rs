@@ -3,8 +3,12 @@
 use crate::Conv1dLayout;
 use candle_core::{DType, Device, Result, Tensor};
 
-/// The longest sequence of the cases, a power of two.
-const LONGEST_LOG2: u32 = 15;
+/// Cases have the lengths at both ends of each power of two up to this one.
+const LOG2_SIZES: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// Those of gradients, whose kernels are not for one size each.
+const LOG2_SIZES_OF_GRADIENTS: [u32; 5] = [0, 3, 6, 9, 12];
+
 const CHANNELS: usize = 3;
 /// Of a depthwise convolution of an even length.
 const DEPTHWISE_CHANNELS: usize = 8;
@@ -25,28 +29,35 @@ pub(super) enum Operation {
     /// Circular of twice the length, so that every lag has a tap; prepared.
     TwoSidedGated,
     /// The short convolution, causal and with a bias.
-    Depthwise {
-        taps: usize,
-        layout: Conv1dLayout,
-    },
+    Depthwise(Depthwise),
+    /// Its gradients, of input, taps and bias.
+    DepthwiseGradients(Depthwise),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Depthwise {
+    taps: usize,
+    pub(super) layout: Conv1dLayout,
 }
 
 impl Operation {
     /// One kind of convolution after the other.
-    const ALL: [Operation; 9] = [
-        Operation::Causal,
-        Operation::CausalGated,
-        Operation::TwoSidedGated,
-        Operation::depthwise(FEW_TAPS, Conv1dLayout::Bhl),
-        Operation::depthwise(MORE_TAPS, Conv1dLayout::Bhl),
-        Operation::depthwise(MANY_TAPS, Conv1dLayout::Bhl),
-        Operation::depthwise(FEW_TAPS, Conv1dLayout::Blh),
-        Operation::depthwise(MORE_TAPS, Conv1dLayout::Blh),
-        Operation::depthwise(MANY_TAPS, Conv1dLayout::Blh),
-    ];
-
-    const fn depthwise(taps: usize, layout: Conv1dLayout) -> Self {
-        Operation::Depthwise { taps, layout }
+    fn all() -> Vec<Operation> {
+        let depthwise = |operation: fn(Depthwise) -> Operation, layout| {
+            [FEW_TAPS, MORE_TAPS, MANY_TAPS].map(|taps| operation(Depthwise { taps, layout }))
+        };
+        let long = [
+            Operation::Causal,
+            Operation::CausalGated,
+            Operation::TwoSidedGated,
+        ];
+        let mut all = long.to_vec();
+        for operation in [Operation::Depthwise, Operation::DepthwiseGradients] {
+            for layout in [Conv1dLayout::Bhl, Conv1dLayout::Blh] {
+                all.extend(depthwise(operation, layout));
+            }
+        }
+        all
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -54,21 +65,29 @@ impl Operation {
             Operation::Causal => "causal",
             Operation::CausalGated => "gated",
             Operation::TwoSidedGated => "two-sided",
-            Operation::Depthwise { taps: FEW_TAPS, .. } => "3-tap",
-            Operation::Depthwise {
-                taps: MORE_TAPS, ..
-            } => "7-tap",
-            Operation::Depthwise { .. } => "64-tap",
+            Operation::Depthwise(depthwise) | Operation::DepthwiseGradients(depthwise) => {
+                match depthwise.taps {
+                    FEW_TAPS => "3-tap",
+                    MORE_TAPS => "7-tap",
+                    _ => "64-tap",
+                }
+            }
         }
     }
 
     pub(super) fn convolution(self) -> &'static str {
         match self {
-            Operation::Depthwise { layout, .. } => match layout {
+            Operation::Causal | Operation::CausalGated | Operation::TwoSidedGated => {
+                "long convolution"
+            }
+            Operation::Depthwise(depthwise) => match depthwise.layout {
                 Conv1dLayout::Bhl => "depthwise convolution of (B, H, L)",
                 Conv1dLayout::Blh => "depthwise convolution of (B, L, H)",
             },
-            _ => "long convolution",
+            Operation::DepthwiseGradients(depthwise) => match depthwise.layout {
+                Conv1dLayout::Bhl => "gradients of the depthwise convolution of (B, H, L)",
+                Conv1dLayout::Blh => "gradients of the depthwise convolution of (B, L, H)",
+            },
         }
     }
 }
@@ -81,25 +100,30 @@ pub(super) struct Case {
 }
 
 /// Every length, dtype and operation; those of one kind of convolution and one length together.
-pub(super) fn all() -> impl Iterator<Item = Case> {
-    Operation::ALL
-        .chunk_by(|one, next| one.convolution() == next.convolution())
-        .flat_map(|operations| {
-            lengths().flat_map(move |length| {
-                DTYPES.into_iter().flat_map(move |dtype| {
-                    operations.iter().map(move |&operation| Case {
-                        length,
-                        dtype,
-                        operation,
-                    })
-                })
-            })
-        })
+pub(super) fn all() -> Vec<Case> {
+    let mut all = Vec::new();
+    for operations in Operation::all().chunk_by(|one, next| one.convolution() == next.convolution())
+    {
+        let log2_sizes = match operations {
+            [Operation::DepthwiseGradients(_), ..] => &LOG2_SIZES_OF_GRADIENTS[..],
+            _ => &LOG2_SIZES[..],
+        };
+        for length in lengths(log2_sizes) {
+            for dtype in DTYPES {
+                all.extend(operations.iter().map(|&operation| Case {
+                    length,
+                    dtype,
+                    operation,
+                }));
+            }
+        }
+    }
+    all
 }
 
-/// The shortest and the longest sequence for transforms of each power of two.
-fn lengths() -> impl Iterator<Item = usize> {
-    (0..=LONGEST_LOG2).flat_map(|log2| {
+/// The shortest and the longest sequence for transforms of each of these powers of two.
+fn lengths(log2_sizes: &[u32]) -> impl Iterator<Item = usize> + '_ {
+    log2_sizes.iter().flat_map(|log2| {
         let size = 1usize << log2;
         let shortest = size / 2 + 1;
         (shortest < size)
@@ -121,10 +145,12 @@ impl Case {
     }
 
     /// What the operation takes, on the CPU: `u`, `in_gate`, `out_gate` and `k` of a long convolution,
-    /// `x`, `weight` and `bias` of a depthwise one.
+    /// `x`, `weight` and `bias` of a depthwise one, and the gradient of its output.
     pub(super) fn inputs(&self) -> Result<Vec<Tensor>> {
         match self.operation {
-            Operation::Depthwise { taps, layout } => self.depthwise_inputs(taps, layout),
+            Operation::Depthwise(depthwise) | Operation::DepthwiseGradients(depthwise) => {
+                self.depthwise_inputs(depthwise)
+            }
             Operation::TwoSidedGated => self.long_inputs(2 * self.length),
             Operation::Causal | Operation::CausalGated => self.long_inputs(self.length),
         }
@@ -150,7 +176,7 @@ impl Case {
         ])
     }
 
-    fn depthwise_inputs(&self, taps: usize, layout: Conv1dLayout) -> Result<Vec<Tensor>> {
+    fn depthwise_inputs(&self, Depthwise { taps, layout }: Depthwise) -> Result<Vec<Tensor>> {
         let length = self.length;
         // Rows of an even length, or as many channels as 8 divides, are read in vectors.
         let channels = match length % 2 {
@@ -166,6 +192,7 @@ impl Case {
             tensor(1, &shape, self.dtype)?,
             tensor(2, &[channels, taps], DType::F32)?,
             tensor(3, &[channels], DType::F32)?,
+            tensor(4, &shape, self.dtype)?,
         ])
     }
 }
@@ -200,23 +227,25 @@ mod tests {
 
     #[test]
     fn both_edges_of_every_size() {
-        let lengths: Vec<_> = lengths().collect();
+        let lengths: Vec<_> = lengths(&LOG2_SIZES).collect();
         assert_eq!(lengths[..8], [1, 2, 3, 4, 5, 8, 9, 16]);
         assert_eq!(lengths[lengths.len() - 3..], [16384, 16385, 32768]);
     }
 
     #[test]
     fn each_convolution_has_every_length_in_one_run() {
-        let cases: Vec<_> = all().collect();
+        let cases = all();
         let runs = cases.chunk_by(|one, next| {
             (one.operation.convolution(), one.length) == (next.operation.convolution(), next.length)
         });
-        assert_eq!(runs.count(), 3 * lengths().count());
-        let names: Vec<_> = Operation::ALL.map(Operation::name).into();
-        assert_eq!(
-            names[3..],
-            ["3-tap", "7-tap", "64-tap", "3-tap", "7-tap", "64-tap"]
-        );
+        let count = |log2_sizes| lengths(log2_sizes).count();
+        let lengths = 3 * count(&LOG2_SIZES) + 2 * count(&LOG2_SIZES_OF_GRADIENTS);
+        assert_eq!(runs.count(), lengths);
+        let names: Vec<_> = Operation::all().into_iter().map(Operation::name).collect();
+        assert_eq!(names[..3], ["causal", "gated", "two-sided"]);
+        for names in names[3..].chunks(3) {
+            assert_eq!(names, ["3-tap", "7-tap", "64-tap"]);
+        }
     }
 
     #[test]

@@ -9,16 +9,17 @@ mod report;
 pub use report::{SelfTestCase, SelfTestReport};
 
 use crate::{Error, FlashDepthwiseConv1d, FlashFftConv};
-use candle_core::{DType, Device, Module, Result, Tensor};
-use cases::{Case, Operation};
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
+use cases::{Case, Depthwise, Operation};
 
-/// Computes convolutions of known numbers on `device`, forward, and compares them with float64 on the CPU.
+/// Computes convolutions of known numbers on `device`, and compares them with float64 on the CPU.
 ///
 /// Takes a second or two, and on a GPU longer the first time, while the driver compiles every kernel
 /// (which it keeps on disk). The cases are the lengths at both ends of each transform size that a GPU
 /// has a kernel for, up to 32768 samples, in f32, f16 and bf16: causal, causal with both gates, and
 /// two-sided with both gates (a circular convolution of twice the length with that many taps); and at
-/// the same lengths depthwise convolutions of 3, 7 and 64 taps of f32 in both layouts. Gradients are not tested.
+/// the same lengths depthwise convolutions of 3, 7 and 64 taps of f32 in both layouts, and at some of
+/// them up to 4096 samples their gradients.
 /// Worth a call when a program first meets a new GPU, driver or toolkit, and the first thing to run
 /// where results look wrong.
 ///
@@ -42,6 +43,7 @@ use cases::{Case, Operation};
 pub fn self_test(device: &Device) -> Result<SelfTestReport> {
     let description = describe(device)?;
     let cases = cases::all()
+        .into_iter()
         .map(|case| {
             Ok(SelfTestCase {
                 length: case.length,
@@ -78,7 +80,7 @@ fn describe(device: &Device) -> Result<String> {
     }
 }
 
-/// The error of one case.
+/// The error of one case, the largest of its results.
 fn run(case: &Case, device: &Device) -> Result<f64> {
     let inputs = case.inputs()?;
     let got = compute(case.operation, &inputs, device)?;
@@ -87,24 +89,62 @@ fn run(case: &Case, device: &Device) -> Result<f64> {
         .map(|tensor| tensor.to_dtype(DType::F64))
         .collect::<Result<Vec<_>>>()?;
     let want = compute(case.operation, &exact, &Device::Cpu)?;
-    Ok(deviation(&numbers(&got)?, &numbers(&want)?))
+    let errors = got
+        .iter()
+        .zip(&want)
+        .map(|(got, want)| Ok(deviation(&numbers(got)?, &numbers(want)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(errors.into_iter().fold(0.0, f64::max))
 }
 
-/// One operation on its inputs, on `device`.
-fn compute(operation: Operation, inputs: &[Tensor], device: &Device) -> Result<Tensor> {
+/// The results of one operation on its inputs, on `device`.
+fn compute(operation: Operation, inputs: &[Tensor], device: &Device) -> Result<Vec<Tensor>> {
     let moved = inputs
         .iter()
         .map(|tensor| tensor.to_device(device))
         .collect::<Result<Vec<_>>>()?;
     match (operation, moved.as_slice()) {
-        (Operation::Depthwise { layout, .. }, [x, weight, bias]) => {
-            FlashDepthwiseConv1d::causal(weight.clone(), Some(bias.clone()), layout)?.forward(x)
+        (Operation::Depthwise(depthwise), [x, weight, bias, _]) => {
+            Ok(vec![forward_depthwise(depthwise, x, weight, bias)?])
+        }
+        (Operation::DepthwiseGradients(depthwise), [x, weight, bias, dy]) => {
+            depthwise_gradients(depthwise, [x, weight, bias], dy)
         }
         (_, [u, in_gate, out_gate, k]) => {
-            compute_long(operation, [u, in_gate, out_gate], k, device)
+            let y = compute_long(operation, [u, in_gate, out_gate], k, device)?;
+            Ok(vec![y])
         }
         _ => candle_core::bail!("expected the tensors of {operation:?}, got {}", moved.len()),
     }
+}
+
+fn forward_depthwise(
+    depthwise: Depthwise,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+) -> Result<Tensor> {
+    let (weight, bias) = (weight.clone(), Some(bias.clone()));
+    FlashDepthwiseConv1d::causal(weight, bias, depthwise.layout)?.forward(x)
+}
+
+/// The gradients of `x`, `weight` and `bias`, from that of the output.
+fn depthwise_gradients(
+    depthwise: Depthwise,
+    arguments: [&Tensor; 3],
+    dy: &Tensor,
+) -> Result<Vec<Tensor>> {
+    let [x, weight, bias] = arguments.map(Var::from_tensor);
+    let (x, weight, bias) = (x?, weight?, bias?);
+    let y = forward_depthwise(depthwise, &x, &weight, &bias)?;
+    let gradients = (y * dy)?.backward()?;
+    [&x, &weight, &bias]
+        .into_iter()
+        .map(|argument| match gradients.get(argument) {
+            Some(gradient) => Ok(gradient.clone()),
+            None => candle_core::bail!("expected a gradient of every argument, got none"),
+        })
+        .collect()
 }
 
 fn compute_long(
@@ -122,9 +162,7 @@ fn compute_long(
         Operation::TwoSidedGated => FlashFftConv::new(2 * length, device)?
             .prepare(k)?
             .forward_gated(u, in_gate, out_gate),
-        Operation::Causal | Operation::Depthwise { .. } => {
-            FlashFftConv::causal(length, device)?.forward(u, k)
-        }
+        _ => FlashFftConv::causal(length, device)?.forward(u, k),
     }
 }
 
@@ -169,7 +207,7 @@ mod tests {
     #[test]
     fn the_cpu_passes() {
         let report = self_test(&Device::Cpu).unwrap();
-        assert_eq!(report.cases().len(), cases::all().count());
+        assert_eq!(report.cases().len(), cases::all().len());
         // Results that are too good were compared with themselves.
         assert!(report.cases().iter().any(|case| case.error > 1e-8));
     }

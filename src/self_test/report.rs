@@ -11,13 +11,15 @@ pub struct SelfTestCase {
     pub length: usize,
     /// The dtype of sequences and result.
     pub dtype: DType,
-    /// By what: `"long convolution"`, or `"depthwise convolution of (B, H, L)"` or `(B, L, H)`.
+    /// By what: `"long convolution"`, `"depthwise convolution of (B, H, L)"` or `(B, L, H)`, or
+    /// `"gradients of the depthwise convolution of (B, H, L)"` or `(B, L, H)`.
     pub convolution: &'static str,
     /// What was computed: `"causal"`, `"gated"` (causal with both gates) or `"two-sided"` (with both
     /// gates, and taps at negative lags too) by a long convolution, `"3-tap"`, `"7-tap"` or
     /// `"64-tap"` by a depthwise one.
     pub operation: &'static str,
-    /// The larger of `‖got − want‖ / ‖want‖` and a quarter of `max |got − want| / max |want|`.
+    /// The larger of `‖got − want‖ / ‖want‖` and a quarter of `max |got − want| / max |want|`; of
+    /// gradients the worst of input, taps and bias.
     pub error: f64,
     /// The largest error that passes.
     pub bound: f64,
