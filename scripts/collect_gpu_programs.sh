@@ -4,18 +4,21 @@
 #
 #     scripts/collect_gpu_programs.sh FOLDER [KIND:NAME...]
 #
-# The default is test:conv bench:gpu example:self_test. On the other machine, with tests/data beside:
+# The default are the tests and benchmarks of both convolutions and the self-test. On the other
+# machine, with tests/data beside:
 #
 #     gunzip FOLDER/*.gz
 #     FOLDER/self_test --device cuda
 #     FLASHFFTCONV_REQUIRE_GPU=1 FLASHFFTCONV_TEST_DATA=tests/data FOLDER/conv gpu cuda
+#     FLASHFFTCONV_REQUIRE_GPU=1 FOLDER/depthwise_reference gpu
 #     FOLDER/gpu --inference --json gpu.json --svg gpu.svg
 set -euo pipefail
 folder=$(realpath -m "${1:?expected a folder}")
 shift
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p "$folder"
-for program in "${@:-test:conv bench:gpu example:self_test}"; do
+programs="test:conv test:depthwise_reference bench:gpu bench:depthwise_gpu example:self_test"
+for program in "${@:-$programs}"; do
     for kind_and_name in $program; do
         kind=${kind_and_name%%:*} name=${kind_and_name#*:}
         executable=$(

@@ -124,6 +124,31 @@ fn broadcast_views(device: &Device) -> Result<()> {
 }
 twin!(broadcasts, super::broadcast_views);
 
+/// Rows that begin within those of the channel before, and end with the memory.
+fn rows_that_share_memory(device: &Device) -> Result<()> {
+    let channels = 4;
+    for length in [7, 40, 1023, 1024, 8191, 16384] {
+        for dtype in DTYPES {
+            let conv = FlashFftConv::causal(length, device)?;
+            let k = decaying(2, channels, length, length)?.to_device(device)?;
+            for step in [1, 3, 8] {
+                let memory = random_tensor(1, &[length + (channels - 1) * step], dtype, device)?;
+                let view = memory.unfold(0, length, step)?.unsqueeze(0)?;
+                assert_eq!(view.dims(), [1, channels, length]);
+                let copied = view.force_contiguous()?;
+                let what = format!("L {length}, {step} further, {dtype:?}");
+                let (got, want) = (conv.forward(&view, &k)?, conv.forward(&copied, &k)?);
+                same(&got, &want, &what);
+                let got = conv.forward_gated(&view, &k, &view, &view)?;
+                let want = conv.forward_gated(&copied, &k, &copied, &copied)?;
+                same(&got, &want, &what);
+            }
+        }
+    }
+    Ok(())
+}
+twin!(rows_that_share_memory, super::rows_that_share_memory);
+
 /// Channels-last tensors seen as channels-first ones, which are copied: whole tiles and others, words and odd elements.
 fn channels_last_views(device: &Device) -> Result<()> {
     for (batch, channels, length) in [
