@@ -22,10 +22,9 @@ template <class T, int PAIRS> struct FrameMoments {
     typedef FrameRows<CHANNELS, FRAMES / 8 + AHEAD> Dy;
     // Frames of two items, of x and of dy; rows of one.
     static constexpr int FRAMES_BYTES = X::FRAMES_BYTES + Dy::FRAMES_BYTES, ROWS_AT = 2 * FRAMES_BYTES;
-    static constexpr int DY_ROWS_AT = ROWS_AT + X::ROWS_BYTES, ITEMS_AT = DY_ROWS_AT + Dy::ROWS_BYTES;
-    static constexpr int TURN_AT = ITEMS_AT + ITEMS * static_cast<int>(sizeof(Item));
-    static constexpr int BYTES = TURN_AT + static_cast<int>(sizeof(Turn));
-    static_assert(CHANNELS * sizeof(typename Moments::Sums) <= ITEMS_AT);
+    static constexpr int DY_ROWS_AT = ROWS_AT + X::ROWS_BYTES, REMEMBERED_AT = DY_ROWS_AT + Dy::ROWS_BYTES;
+    static constexpr int BYTES = REMEMBERED_AT + static_cast<int>(sizeof(Remembered));
+    static_assert(CHANNELS * sizeof(typename Moments::Sums) <= REMEMBERED_AT);
 
     // Those of a channel's rows. `line`: units from those of dy that the first of x meet to those in line with it.
     static __device__ void add(Moments &sums, uint32_t x, uint32_t dy, int line)
@@ -84,17 +83,16 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
     const TwoPlaces x_turned = X::places_to_turn(thread), dy_turned = Dy::places_to_turn(thread);
     const uint32_t x_row = base + Shared::ROWS_AT + 16 * X::row(warp);
     const uint32_t dy_row = base + Shared::DY_ROWS_AT + 16 * Dy::row(warp);
-    Item *const remembered = reinterpret_cast<Item *>(memory + Shared::ITEMS_AT); // the next item is the last load's
+    Remembered &remembered = *reinterpret_cast<Remembered *>(memory + Shared::REMEMBERED_AT);
     const int groups = (g.channels + Shared::CHANNELS - 1) / Shared::CHANNELS;
-    Turn &present = *reinterpret_cast<Turn *>(memory + Shared::TURN_AT);
-    const Turns turns{present, g.sharing, groups, g.batch, length, Shared::FRAMES};
-    const auto present_channel = [&] { return Shared::CHANNELS * present_group(base + Shared::TURN_AT); }; // the first one
+    const Turns turns{remembered.turn, g.sharing, groups, g.batch, length, Shared::FRAMES};
+    const auto present_channel = [&] { return Shared::CHANNELS * Remembered::group(base + Shared::REMEMBERED_AT); }; // the first one
 #pragma unroll 1
     for (Turn turn = turns.begin(); turn.count > 0; turn = turns.next()) {
         const int count = turn.count;
         const auto load = [&](int index, Item item, int first_channel) {
             if (index < count) {
-                if (thread == 0) remembered[(index + 1) % ITEMS] = item.next(Shared::FRAMES, length);
+                if (thread == 0) remembered.items[(index + 1) % Remembered::ITEMS] = item.next(Shared::FRAMES, length);
                 const int channels = min(Shared::CHANNELS, g.channels - first_channel);
                 const uint32_t to = base + index % 2 * Shared::FRAMES_BYTES;
                 X::template load<T>(to + 4 * X::place_to_load(thread), thread, g.x, item.batch, item.first, g.input_length,
@@ -115,7 +113,7 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
             X::turn(frames + x_turned.first(), base + Shared::ROWS_AT + x_turned.second(), thread);
             Dy::turn(frames + X::FRAMES_BYTES + dy_turned.first(), base + Shared::DY_ROWS_AT + dy_turned.second(), thread);
             __syncthreads();
-            load(i + 2, load_item(base + Shared::ITEMS_AT + (i + 2) % ITEMS * sizeof(Item)), present_channel());
+            load(i + 2, Remembered::item(base + Shared::REMEMBERED_AT, i + 2), present_channel());
             Shared::add(sums, x_row, dy_row, (shift - start) / 8);
         }
         __syncthreads(); // all rows have been read
@@ -125,8 +123,8 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
         const int channel = present_channel() + warp;
         if (channel < g.channels) {
             for (int j = threadIdx.x; j <= g.taps; j += 32) {
-                leave_sum(g, present.piece, channel, j, Shared::Moments::sum_of(own, j, g.taps, shift));
-                if (present.is_only_helper) leave_sum(g, present.piece + 1, channel, j, 0.0f);
+                leave_sum(g, remembered.turn.piece, channel, j, Shared::Moments::sum_of(own, j, g.taps, shift));
+                if (remembered.turn.is_only_helper) leave_sum(g, remembered.turn.piece + 1, channel, j, 0.0f);
             }
         }
     }

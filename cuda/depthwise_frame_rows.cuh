@@ -34,14 +34,6 @@ __device__ inline void store_shared(uint32_t address, uint32_t word)
     asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
 }
 
-constexpr int ITEMS = 8; // that a block remembers
-__device__ inline Item load_item(uint32_t address)
-{
-    Item item;
-    asm volatile("ld.shared.v2.s32 {%0, %1}, [%2];" : "=r"(item.batch), "=r"(item.first) : "r"(address) : "memory");
-    return item;
-}
-
 // What a block of FRAME_WARPS warps has of CHANNELS channels of a tensor: UNITS units of 8 samples of each.
 template <int CHANNELS, int UNITS> struct FrameRows {
     static constexpr int FRAMES = 8 * UNITS, OCTETS = CHANNELS / 8;

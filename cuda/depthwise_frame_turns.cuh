@@ -20,7 +20,7 @@ struct Item {
 
 // Some neighbouring tiles of a group, which a block takes one after the other.
 struct Turn {
-    int group; // first, where `present_group` reads it
+    int group; // first, where `Remembered::group` reads it
     int count;
     Item first;
     // Sums of a group come from `parts` blocks and two helpers at most: which of these pieces the block's sum is, and whether
@@ -30,13 +30,36 @@ struct Turn {
     unsigned at, left_over; // of a helper: the next tile of those of all groups, and how many there are
 };
 
-// The group of the turn at an address in shared memory, read anew, so that it takes no register in between.
-__device__ inline int present_group(uint32_t turn)
-{
-    int group;
-    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(group) : "r"(turn) : "memory");
-    return group;
-}
+// What a block has in shared memory of its work, to be read anew, so that it takes no registers in between.
+struct Remembered {
+    static constexpr int ITEMS = 8; // more than are under way
+
+    Item items[ITEMS]; // the tiles of the present turn, the i-th at i modulo ITEMS
+    Turn turn;
+
+    // The i-th item of the block's at an address in shared memory.
+    static __device__ Item item(uint32_t remembered, int i)
+    {
+        Item item;
+        asm volatile("ld.shared.v2.s32 {%0, %1}, [%2];"
+                     : "=r"(item.batch), "=r"(item.first)
+                     : "r"(remembered + static_cast<uint32_t>(i % ITEMS * sizeof(Item)))
+                     : "memory");
+        return item;
+    }
+
+    // The present turn's group.
+    static __device__ int group(uint32_t remembered)
+    {
+        int group;
+        asm volatile("ld.shared.s32 %0, [%1];"
+                     : "=r"(group)
+                     : "r"(remembered + static_cast<uint32_t>(sizeof(Item) * ITEMS))
+                     : "memory");
+        return group;
+    }
+};
+static_assert(sizeof(Remembered) == Remembered::ITEMS * sizeof(Item) + sizeof(Turn));
 
 // The turns of a block of a tensor of so many batch items and frames, in tiles of `frames`. Blocks: x, over the groups, slower
 // over their parts, and then over the helpers. The present turn is in shared memory as well, to be read anew.

@@ -19,10 +19,9 @@ template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS, int BUFFERS> 
     static constexpr int ROUND_UNITS = TOEPLITZ_OUTPUTS / 8, OUTPUTS = ROUNDS * TOEPLITZ_OUTPUTS;
     static_assert(Taps::UNITS == Taps::PLACES);
     typedef FrameRows<CHANNELS, Taps::UNITS + (ROUNDS - 1) * ROUND_UNITS> Rows;
-    // Frames of two items; rows, of each channel its samples, and then its outputs; the items under way, and the next one.
-    static constexpr int ROWS_AT = 2 * Rows::FRAMES_BYTES, ITEMS_AT = ROWS_AT + BUFFERS * Rows::ROWS_BYTES;
-    static constexpr int TURN_AT = ITEMS_AT + ITEMS * static_cast<int>(sizeof(Item));
-    static constexpr int BYTES = TURN_AT + static_cast<int>(sizeof(Turn));
+    // Frames of two items; rows, of each channel its samples, and then its outputs; what the block remembers.
+    static constexpr int ROWS_AT = 2 * Rows::FRAMES_BYTES, REMEMBERED_AT = ROWS_AT + BUFFERS * Rows::ROWS_BYTES;
+    static constexpr int BYTES = REMEMBERED_AT + static_cast<int>(sizeof(Remembered));
 };
 
 // Threads: 32 lanes, y over the warps. Blocks: see Turns. Frames begin at multiples of 16 bytes.
@@ -38,7 +37,7 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
     const unsigned thread = in_register(threadIdx.x + 32 * threadIdx.y); // reading it takes longer
     const uint32_t base = in_register(shared_address(memory));
     const unsigned lane = thread % 32, warp = thread / 32, g = lane / 4, t = lane % 4;
-    Item *const remembered = reinterpret_cast<Item *>(memory + Shared::ITEMS_AT);
+    Remembered &remembered = *reinterpret_cast<Remembered *>(memory + Shared::REMEMBERED_AT);
 
     // Rows to frames: matrix i has channels 2 i and 2 i + 1 of each octet, so that lane t of four has 8 channels of frame g.
     const unsigned pair = lane % 8 / 2, matrix = lane / 8;
@@ -50,12 +49,12 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
                              4 * Rows::row(warp) + Taps::place_of_outputs(lane));
     const auto frames_at = [&](int index) { return base + index % 2 * Rows::FRAMES_BYTES; };
     const auto rows_at = [&](unsigned index) { return base + Shared::ROWS_AT + index % BUFFERS * Rows::ROWS_BYTES; };
-    const auto item_at = [&](int index) { return load_item(base + Shared::ITEMS_AT + index % ITEMS * sizeof(Item)); };
+    const auto item_at = [&](int index) { return Remembered::item(base + Shared::REMEMBERED_AT, index); };
 
-    const auto present_channel = [&] { return CHANNELS * present_group(base + Shared::TURN_AT); }; // the first one
+    const auto present_channel = [&] { return CHANNELS * Remembered::group(base + Shared::REMEMBERED_AT); }; // the first one
     const auto load = [&](int index, Item item, int first_channel) {
         const int channels = min(CHANNELS, c.channels - first_channel);
-        if (thread == 0) remembered[(index + 1) % ITEMS] = item.next(OUTPUTS, c.output_length);
+        if (thread == 0) remembered.items[(index + 1) % Remembered::ITEMS] = item.next(OUTPUTS, c.output_length);
         Rows::template load<T>(frames_at(index) + loaded_and_stored.first(), thread, c.x, item.batch, item.first - c.left,
                                c.input_length, first_channel, channels);
     };
@@ -116,12 +115,11 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
     };
 
     const int groups = (c.channels + CHANNELS - 1) / CHANNELS;
-    Turn &present = *reinterpret_cast<Turn *>(memory + Shared::TURN_AT);
-    const Turns turns{present, c.sharing, groups, c.batch, c.output_length, OUTPUTS};
+    const Turns turns{remembered.turn, c.sharing, groups, c.batch, c.output_length, OUTPUTS};
 #pragma unroll 1
     for (Turn turn = turns.begin(); turn.count > 0; turn = turns.next()) {
         const int count = turn.count, first_channel = turn.group * CHANNELS;
-        if (thread == 0) remembered[0] = turn.first;
+        if (thread == 0) remembered.items[0] = turn.first;
         load(0, turn.first, first_channel);
         end_group_of_copies();
         if (count > 1) load(1, turn.first.next(OUTPUTS, c.output_length), first_channel);

@@ -1,7 +1,7 @@
 //! The tensor cores' kernel of the gradients of taps and bias of channels-last tensors, see `cuda/depthwise_frame_moments.cuh`.
 
 use super::forward::TOEPLITZ_TAPS;
-use super::toeplitz_frames::{frame_rows, FRAME_WARPS, ITEMS_AND_TURN_BYTES};
+use super::toeplitz_frames::{frame_rows, FRAME_WARPS, REMEMBERED_BYTES};
 use super::units::{line_of_units, units_ahead};
 use super::{word, ElementType, Family, Launch, Sharing};
 use crate::depthwise::{Conv1dLayout, Correlation};
@@ -57,7 +57,7 @@ fn shared_bytes(taps: usize) -> usize {
         let rows = frame_rows(CHANNELS, units);
         2 * rows.frames_bytes + rows.rows_bytes
     };
-    of(units) + of(units + units_ahead(taps)) + ITEMS_AND_TURN_BYTES
+    of(units) + of(units + units_ahead(taps)) + REMEMBERED_BYTES
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
         let rows = 16 * (16 * (148 + 172) + 2 * 4);
         assert_eq!(
             launch.shared_bytes as usize,
-            2 * 32 * (1024 + 1184) + rows + ITEMS_AND_TURN_BYTES
+            2 * 32 * (1024 + 1184) + rows + REMEMBERED_BYTES
         );
         for (taps, kernel) in [(9, 32), (33, 64)] {
             let c = geometry(Blh, (16, 776, 1024), taps);

@@ -98,12 +98,12 @@ impl Tiles {
         let steps = (taps + 14) / 16 + 1 + 3;
         let units = (self.rounds * TOEPLITZ_OUTPUTS - 64) / 8 + 2 * steps;
         let rows = frame_rows(self.channels, units);
-        2 * rows.frames_bytes + self.buffers * rows.rows_bytes + ITEMS_AND_TURN_BYTES
+        2 * rows.frames_bytes + self.buffers * rows.rows_bytes + REMEMBERED_BYTES
     }
 }
 
-/// What blocks remember: eight tiles of eight bytes, and a turn.
-pub(super) const ITEMS_AND_TURN_BYTES: usize = 8 * 8 + 32;
+/// What blocks remember, as `Remembered` in `cuda/depthwise_frame_turns.cuh`: eight tiles of eight bytes, and a turn.
+pub(super) const REMEMBERED_BYTES: usize = 8 * 8 + 32;
 
 /// As `FrameRows`: the bytes of so many units of 8 samples of each channel, as frames and as rows.
 pub(super) struct FrameRows {
@@ -151,7 +151,7 @@ mod tests {
             ((blocks, 1, 1), (32, 16, 1))
         );
         // 640 frames of 64 bytes, 92 units in a channel's row.
-        let bytes = 2 * 640 * 64 + 3 * 16 * (32 * 92 + 4) + ITEMS_AND_TURN_BYTES;
+        let bytes = 2 * 640 * 64 + 3 * 16 * (32 * 92 + 4) + REMEMBERED_BYTES;
         assert_eq!(one_term.shared_bytes as usize, bytes);
 
         let two_terms = launch(100, false, LARGE);
@@ -161,7 +161,7 @@ mod tests {
             (function, Sharing::of(49, 16))
         );
         // 1152 frames of 32 bytes, 164 units in a channel's row.
-        let bytes = 2 * 1152 * 32 + 3 * 16 * (16 * 164 + 4) + ITEMS_AND_TURN_BYTES;
+        let bytes = 2 * 1152 * 32 + 3 * 16 * (16 * 164 + 4) + REMEMBERED_BYTES;
         assert_eq!(two_terms.shared_bytes as usize, bytes);
 
         for (taps, same_type) in [(128, true), (128, false), (17, true), (33, false)] {
