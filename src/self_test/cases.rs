@@ -3,12 +3,6 @@
 use crate::Conv1dLayout;
 use candle_core::{DType, Device, Result, Tensor};
 
-/// Cases have the lengths at both ends of each power of two up to this one.
-const LOG2_SIZES: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
-
-/// Those of gradients, whose kernels are not for one size each.
-const LOG2_SIZES_OF_GRADIENTS: [u32; 5] = [0, 3, 6, 9, 12];
-
 const CHANNELS: usize = 3;
 /// Of a depthwise convolution of an even length.
 const DEPTHWISE_CHANNELS: usize = 8;
@@ -23,15 +17,20 @@ const MANY_TAPS: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
+    Long(Long),
+    /// The short convolution, causal and with a bias.
+    Depthwise(Depthwise),
+    /// Its gradients, of input, taps and bias.
+    DepthwiseGradients(Depthwise),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Long {
     Causal,
     /// From one tensor that holds both gates and the input.
     CausalGated,
     /// Circular of twice the length, so that every lag has a tap; prepared.
     TwoSidedGated,
-    /// The short convolution, causal and with a bias.
-    Depthwise(Depthwise),
-    /// Its gradients, of input, taps and bias.
-    DepthwiseGradients(Depthwise),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +45,8 @@ impl Operation {
         let depthwise = |operation: fn(Depthwise) -> Operation, layout| {
             [FEW_TAPS, MORE_TAPS, MANY_TAPS].map(|taps| operation(Depthwise { taps, layout }))
         };
-        let long = [
-            Operation::Causal,
-            Operation::CausalGated,
-            Operation::TwoSidedGated,
-        ];
-        let mut all = long.to_vec();
+        let long = [Long::Causal, Long::CausalGated, Long::TwoSidedGated];
+        let mut all = long.map(Operation::Long).to_vec();
         for operation in [Operation::Depthwise, Operation::DepthwiseGradients] {
             for layout in [Conv1dLayout::Bhl, Conv1dLayout::Blh] {
                 all.extend(depthwise(operation, layout));
@@ -62,9 +57,9 @@ impl Operation {
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Operation::Causal => "causal",
-            Operation::CausalGated => "gated",
-            Operation::TwoSidedGated => "two-sided",
+            Operation::Long(Long::Causal) => "causal",
+            Operation::Long(Long::CausalGated) => "gated",
+            Operation::Long(Long::TwoSidedGated) => "two-sided",
             Operation::Depthwise(depthwise) | Operation::DepthwiseGradients(depthwise) => {
                 match depthwise.taps {
                     FEW_TAPS => "3-tap",
@@ -77,9 +72,7 @@ impl Operation {
 
     pub(super) fn convolution(self) -> &'static str {
         match self {
-            Operation::Causal | Operation::CausalGated | Operation::TwoSidedGated => {
-                "long convolution"
-            }
+            Operation::Long(_) => "long convolution",
             Operation::Depthwise(depthwise) => match depthwise.layout {
                 Conv1dLayout::Bhl => "depthwise convolution of (B, H, L)",
                 Conv1dLayout::Blh => "depthwise convolution of (B, L, H)",
@@ -88,6 +81,15 @@ impl Operation {
                 Conv1dLayout::Bhl => "gradients of the depthwise convolution of (B, H, L)",
                 Conv1dLayout::Blh => "gradients of the depthwise convolution of (B, L, H)",
             },
+        }
+    }
+
+    /// Cases have the lengths at both ends of each power of two with one of these exponents.
+    fn log2_sizes(self) -> impl Iterator<Item = u32> {
+        match self {
+            // Their kernels are not for one size each.
+            Operation::DepthwiseGradients(_) => (0..=12).step_by(3),
+            _ => (0..=15).step_by(1),
         }
     }
 }
@@ -104,11 +106,7 @@ pub(super) fn all() -> Vec<Case> {
     let mut all = Vec::new();
     for operations in Operation::all().chunk_by(|one, next| one.convolution() == next.convolution())
     {
-        let log2_sizes = match operations {
-            [Operation::DepthwiseGradients(_), ..] => &LOG2_SIZES_OF_GRADIENTS[..],
-            _ => &LOG2_SIZES[..],
-        };
-        for length in lengths(log2_sizes) {
+        for length in operations.first().into_iter().flat_map(lengths) {
             for dtype in DTYPES {
                 all.extend(operations.iter().map(|&operation| Case {
                     length,
@@ -121,9 +119,9 @@ pub(super) fn all() -> Vec<Case> {
     all
 }
 
-/// The shortest and the longest sequence for transforms of each of these powers of two.
-fn lengths(log2_sizes: &[u32]) -> impl Iterator<Item = usize> + '_ {
-    log2_sizes.iter().flat_map(|log2| {
+/// The shortest and the longest sequence for transforms of each size that the operation is tested with.
+fn lengths(operation: &Operation) -> impl Iterator<Item = usize> {
+    operation.log2_sizes().flat_map(|log2| {
         let size = 1usize << log2;
         let shortest = size / 2 + 1;
         (shortest < size)
@@ -145,14 +143,14 @@ impl Case {
     }
 
     /// What the operation takes, on the CPU: `u`, `in_gate`, `out_gate` and `k` of a long convolution,
-    /// `x`, `weight` and `bias` of a depthwise one, and the gradient of its output.
+    /// `x`, `weight` and `bias` of a depthwise one, and for its gradients that of its output.
     pub(super) fn inputs(&self) -> Result<Vec<Tensor>> {
         match self.operation {
+            Operation::Long(Long::TwoSidedGated) => self.long_inputs(2 * self.length),
+            Operation::Long(_) => self.long_inputs(self.length),
             Operation::Depthwise(depthwise) | Operation::DepthwiseGradients(depthwise) => {
                 self.depthwise_inputs(depthwise)
             }
-            Operation::TwoSidedGated => self.long_inputs(2 * self.length),
-            Operation::Causal | Operation::CausalGated => self.long_inputs(self.length),
         }
     }
 
@@ -188,12 +186,15 @@ impl Case {
             Conv1dLayout::Bhl => [batch, channels, length],
             Conv1dLayout::Blh => [batch, length, channels],
         };
-        Ok(vec![
+        let mut inputs = vec![
             tensor(1, &shape, self.dtype)?,
             tensor(2, &[channels, taps], DType::F32)?,
             tensor(3, &[channels], DType::F32)?,
-            tensor(4, &shape, self.dtype)?,
-        ])
+        ];
+        if let Operation::DepthwiseGradients(_) = self.operation {
+            inputs.push(tensor(4, &shape, self.dtype)?);
+        }
+        Ok(inputs)
     }
 }
 
@@ -227,7 +228,7 @@ mod tests {
 
     #[test]
     fn both_edges_of_every_size() {
-        let lengths: Vec<_> = lengths(&LOG2_SIZES).collect();
+        let lengths: Vec<_> = lengths(&Operation::Long(Long::Causal)).collect();
         assert_eq!(lengths[..8], [1, 2, 3, 4, 5, 8, 9, 16]);
         assert_eq!(lengths[lengths.len() - 3..], [16384, 16385, 32768]);
     }
@@ -238,9 +239,8 @@ mod tests {
         let runs = cases.chunk_by(|one, next| {
             (one.operation.convolution(), one.length) == (next.operation.convolution(), next.length)
         });
-        let count = |log2_sizes| lengths(log2_sizes).count();
-        let lengths = 3 * count(&LOG2_SIZES) + 2 * count(&LOG2_SIZES_OF_GRADIENTS);
-        assert_eq!(runs.count(), lengths);
+        // 30 lengths each, and 9 of gradients.
+        assert_eq!(runs.count(), 3 * 30 + 2 * 9);
         let names: Vec<_> = Operation::all().into_iter().map(Operation::name).collect();
         assert_eq!(names[..3], ["causal", "gated", "two-sided"]);
         for names in names[3..].chunks(3) {

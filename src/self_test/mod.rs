@@ -10,7 +10,7 @@ pub use report::{SelfTestCase, SelfTestReport};
 
 use crate::{Error, FlashDepthwiseConv1d, FlashFftConv};
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
-use cases::{Case, Depthwise, Operation};
+use cases::{Case, Depthwise, Long, Operation};
 
 /// Computes convolutions of known numbers on `device`, and compares them with float64 on the CPU.
 ///
@@ -104,15 +104,14 @@ fn compute(operation: Operation, inputs: &[Tensor], device: &Device) -> Result<V
         .map(|tensor| tensor.to_device(device))
         .collect::<Result<Vec<_>>>()?;
     match (operation, moved.as_slice()) {
-        (Operation::Depthwise(depthwise), [x, weight, bias, _]) => {
+        (Operation::Depthwise(depthwise), [x, weight, bias]) => {
             Ok(vec![forward_depthwise(depthwise, x, weight, bias)?])
         }
         (Operation::DepthwiseGradients(depthwise), [x, weight, bias, dy]) => {
             depthwise_gradients(depthwise, [x, weight, bias], dy)
         }
-        (_, [u, in_gate, out_gate, k]) => {
-            let y = compute_long(operation, [u, in_gate, out_gate], k, device)?;
-            Ok(vec![y])
+        (Operation::Long(long), [u, in_gate, out_gate, k]) => {
+            Ok(vec![compute_long(long, [u, in_gate, out_gate], k, device)?])
         }
         _ => candle_core::bail!("expected the tensors of {operation:?}, got {}", moved.len()),
     }
@@ -148,21 +147,21 @@ fn depthwise_gradients(
 }
 
 fn compute_long(
-    operation: Operation,
+    long: Long,
     [u, in_gate, out_gate]: [&Tensor; 3],
     k: &Tensor,
     device: &Device,
 ) -> Result<Tensor> {
     let length = u.dim(2)?;
-    match operation {
-        Operation::CausalGated => {
+    match long {
+        Long::CausalGated => {
             let z = Tensor::cat(&[out_gate, in_gate, u], 1)?;
             FlashFftConv::causal(length, device)?.forward_projected(&z, k)
         }
-        Operation::TwoSidedGated => FlashFftConv::new(2 * length, device)?
+        Long::TwoSidedGated => FlashFftConv::new(2 * length, device)?
             .prepare(k)?
             .forward_gated(u, in_gate, out_gate),
-        _ => FlashFftConv::causal(length, device)?.forward(u, k),
+        Long::Causal => FlashFftConv::causal(length, device)?.forward(u, k),
     }
 }
 
