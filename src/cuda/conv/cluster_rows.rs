@@ -108,11 +108,10 @@ impl OnClusters {
                     .arg(&mut seen_of_rows)
                     .arg(&segments)
                     .arg(&kept_address);
-                // SAFETY: the kernel takes this structure, a word for each row, the number of segments and
-                // room for what they keep. The rows lie inside their slices (`Rows::new`), begin at
-                // multiples of 16 bytes, and those of `y` fill it; spectrum, scales and tables are those of
-                // the recipe. The guards keep all of them until the launch is queued, and order it among
-                // the streams that use them.
+                // The kernel takes this structure, a word for each row, the number of segments and room for
+                // what they keep. Rows begin at multiples of 16 bytes, and those of `y` fill it.
+                // SAFETY: all rows lie inside their slices (`Rows::new`), spectrum, scales and tables are
+                // those of the recipe; the guards keep them until the launch is queued, and order it.
                 unsafe { builder.launch(config) }.w()?;
                 Ok(())
             })

@@ -58,10 +58,9 @@ pub(super) fn apply(
             )?;
             let mut builder = stream.launch_builder(&kernel);
             builder.arg(&arguments).arg(&output_length);
-            // SAFETY: the kernel takes these arguments. Its rows lie inside their slices
-            // (`Rows::new`), those of `y` fill it; spectrum and tables are those of the recipe.
-            // The guards keep all of them until the launch is queued, and order it among the
-            // streams that use them.
+            // SAFETY: the kernel takes these arguments. Its rows lie inside their slices (`Rows::new`),
+            // those of `y` fill it; spectrum and tables are those of the recipe. The guards keep all of
+            // them until the launch is queued, and order it among the streams that use them.
             unsafe { builder.launch(config) }.w()?;
             Ok(())
         })

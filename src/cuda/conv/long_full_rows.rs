@@ -234,10 +234,9 @@ impl Passes<'_> {
         let kernel = load_with_shared_memory(self.device, "long_full_rows", function, bytes)?;
         let mut builder = self.stream.launch_builder(&kernel);
         builder.arg(group);
-        // SAFETY: the kernel takes this structure. Its rows lie inside their slices (`Rows::new`),
-        // those of `y` fill it; spectrum and tables are those of the recipe; the workspace has room
-        // for the rows of a group. The guards of the caller keep all of them until the launch is
-        // queued, and order it among the streams that use them.
+        // The kernel takes this structure. Spectrum and tables are those of the recipe, and rows of `y` fill it.
+        // SAFETY: rows lie inside their slices (`Rows::new`), the workspace has room for those of a group;
+        // the guards of the caller keep all of them until the launch is queued, and order it.
         unsafe { builder.launch(config) }.w()?;
         Ok(())
     }

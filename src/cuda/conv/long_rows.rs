@@ -279,11 +279,10 @@ impl<'a> Passes<'a> {
                 ),
             };
             let config = (blocks, threads, pass.shared_bytes);
-            // SAFETY: the kernel takes this structure, and some a number of points after it. Its rows lie
-            // inside their slices (`Rows::new`), those of `y` fill it; spectrum, scales and tables are
-            // those of the recipe; the workspace has room for the rows of its groups. The guards of the
-            // caller keep all of them until the streams have been joined, and order it among the streams
-            // that use them.
+            // The kernel takes this structure, and some a number of points after it. Spectrum, scales and
+            // tables are those of the recipe, and rows of `y` fill it.
+            // SAFETY: rows lie inside their slices (`Rows::new`), the workspace has room for those of its
+            // groups; the guards of the caller keep all of them until the streams are joined, and order it.
             unsafe { stream.launch(&pass.kernel, config, &group, &pass.number) }?;
         }
         Ok(())

@@ -302,10 +302,9 @@ fn launch_gradients(
         block_dim: launch.block,
         shared_mem_bytes: launch.shared_bytes,
     };
-    // SAFETY: the kernel takes this structure. It reads `x` and `dy` inside their rows and the
-    // parameters inside their layouts, which candle keeps inside the storages; `dx`, the gradients
-    // of the parameters and the pieces have room for what it writes. The callers' guards keep them
-    // and order the streams.
+    // SAFETY: the kernel takes this structure. It reads `x`, `dy` and the parameters inside their layouts,
+    // which candle keeps inside the storages, and `dx`, the parameters' gradients and the pieces have room
+    // for what it writes. The callers' guards keep them and order the streams.
     unsafe { builder.launch(config) }.w()?;
     if arguments.pieces == 0 {
         return Ok(());

@@ -163,10 +163,9 @@ fn launch(
     };
     let mut builder = stream.launch_builder(&kernel);
     builder.arg(&arguments);
-    // SAFETY: the kernel takes this structure. The operands have the number of elements that it
-    // reads (`begin`), `y` that which it writes, and vectors begin at multiples of their size. The
-    // guards, and those of the caller, keep all of them until the launch is queued, and order it
-    // among the streams.
+    // SAFETY: the kernel takes this structure. The operands have as many elements as it reads (`begin`),
+    // `y` as it writes, and vectors begin at multiples of their size. The guards, and those of the caller,
+    // keep all of them until the launch is queued, and order it among the streams.
     unsafe { builder.launch(config) }.w()?;
     Ok(())
 }
