@@ -65,6 +65,11 @@ __device__ inline float read(const Parameter &p, int channel, int tap)
     }
 }
 
+__device__ inline float read_bias(const Parameter &p, int channel)
+{
+    return p.data ? read(p, channel, 0) : 0.0f;
+}
+
 // Writes one element of the gradient of a parameter.
 __device__ inline void write(const Parameter &p, int channel, int tap, float value)
 {
@@ -122,35 +127,6 @@ __device__ inline void leave_sums(const Gradient &g, int channel, int first_tap,
     }
 }
 
-template <class T, int K>
-__device__ inline void copy_taps(const void *data, long long at, long long stride, int count, float (&taps)[K])
-{
-    const T *next = static_cast<const T *>(data) + at;
-    if (stride == 1) {
-#pragma unroll
-        for (int j = 0; j < K; j++) taps[j] = j < count ? static_cast<float>(next[j]) : 0.0f;
-    } else {
-#pragma unroll
-        for (int j = 0; j < K; j++, next += stride) taps[j] = j < count ? static_cast<float>(*next) : 0.0f;
-    }
-}
-
-// The first `count` of at most K taps of a channel; zeros behind them.
-template <int K> __device__ inline void read_taps(const Parameter &p, int channel, int count, float (&taps)[K])
-{
-    const long long at = channel * p.channel_stride;
-    switch (p.kind) {
-    case 0: return copy_taps<float, K>(p.data, at, p.tap_stride, count, taps);
-    case 1: return copy_taps<__half, K>(p.data, at, p.tap_stride, count, taps);
-    default: return copy_taps<__nv_bfloat16, K>(p.data, at, p.tap_stride, count, taps);
-    }
-}
-
-__device__ inline float read_bias(const Parameter &p, int channel)
-{
-    return p.data ? read(p, channel, 0) : 0.0f;
-}
-
 // An element type: PER_WORD of them in each 32-bit word.
 template <class T> struct Element;
 
@@ -200,6 +176,77 @@ template <> struct Element<__half> : Half<__half> {
     {
         const __half2 pair = __floats2half2_rn(values[0], values[1]);
         return *reinterpret_cast<const uint32_t *>(&pair);
+    }
+};
+
+// Words that the compiler does not know the origin of. It would otherwise convert elements in the branch that loads them,
+// and wait there, before it asks for anything else.
+template <int COUNT> __device__ inline void keep(uint32_t (&words)[COUNT])
+{
+#pragma unroll
+    for (uint32_t &word : words) asm volatile("" : "+r"(word));
+}
+
+// At most K elements of a channel of a parameter, zeros behind the first `count`: asked for here, waited for where their
+// values are taken. For what has to ask for more meanwhile; `read` is enough for others.
+template <int K> class Loaded {
+    uint32_t words[K];
+    int kind;
+
+    template <class Bits> __device__ void load(const void *data, long long at, long long stride, int count)
+    {
+        const Bits *next = static_cast<const Bits *>(data) + at;
+        if (stride == 1) {
+#pragma unroll
+            for (int j = 0; j < K; j++) words[j] = j < count ? next[j] : 0;
+        } else {
+#pragma unroll
+            for (int j = 0; j < K; j++, next += stride) words[j] = j < count ? *next : 0;
+        }
+    }
+
+  public:
+    __device__ Loaded() {} // nothing yet
+
+    __device__ Loaded(const Parameter &p, int channel, int count) : kind(p.kind)
+    {
+        const long long at = channel * p.channel_stride;
+        if (kind == 0) {
+            load<uint32_t>(p.data, at, p.tap_stride, count);
+        } else {
+            load<unsigned short>(p.data, at, p.tap_stride, count);
+        }
+    }
+
+    __device__ void take(float (&values)[K])
+    {
+        keep(words);
+        switch (kind) {
+        case 0: return convert<float>(values);
+        case 1: return convert<__half>(values);
+        default: return convert<__nv_bfloat16>(values);
+        }
+    }
+
+  private:
+    template <class T> __device__ void convert(float (&values)[K]) const
+    {
+#pragma unroll
+        for (int j = 0; j < K; j++) values[j] = Element<T>::unpack(words[j], 0);
+    }
+};
+
+// The bias of a channel, 0 where there is none.
+struct LoadedBias : Loaded<1> {
+    __device__ LoadedBias() {}
+
+    __device__ LoadedBias(const Parameter &p, int channel) : Loaded<1>(p, channel, p.data ? 1 : 0) {}
+
+    __device__ float take()
+    {
+        float value[1];
+        Loaded<1>::take(value);
+        return value[0];
     }
 };
 
@@ -323,6 +370,9 @@ template <class T, int NEEDED, int SHIFT = ANY_SHIFT> struct Window {
     {
         if (SHIFT < 0) drop<T>(words, (misaligned + start) & (V - 1));
     }
+
+    // To be called when all else has been asked for.
+    __device__ void arrive() { keep(words); }
 
     __device__ float operator[](int i) const
     {

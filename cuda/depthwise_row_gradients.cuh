@@ -37,8 +37,14 @@ template <class T, int K, bool SILU, int SHIFT> struct ChannelGradients {
 
     __device__ void read_parameters(int channel)
     {
-        read_taps<K>(g.weight, channel, K == MANY_TAPS ? g.taps : K, weight);
-        if (SILU) bias = read_bias(g.bias, channel);
+        Loaded<K> loaded_weight(g.weight, channel, K == MANY_TAPS ? g.taps : K);
+        if constexpr (SILU) {
+            LoadedBias loaded_bias(g.bias, channel);
+            loaded_weight.take(weight);
+            bias = loaded_bias.take();
+        } else {
+            loaded_weight.take(weight);
+        }
     }
 
     // Adds a vector at place s of `dx` and its part of the sums.

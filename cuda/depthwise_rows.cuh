@@ -28,9 +28,13 @@ template <class T, int K, int VECTORS, int SHIFT> __device__ void correlate_rows
     Window<T, V + K - 1, SHIFT> window[VECTORS];
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) window[i].load(x, first + i * step - c.left, c.input_length, x_misaligned);
+    Loaded<K> loaded_weight(c.weight, channel, K == MANY_TAPS ? c.taps : K);
+    LoadedBias loaded_bias(c.bias, channel);
     float weight[K];
-    read_taps<K>(c.weight, channel, K == MANY_TAPS ? c.taps : K, weight);
-    const float bias = read_bias(c.bias, channel);
+    loaded_weight.take(weight);
+    const float bias = loaded_bias.take();
+#pragma unroll
+    for (int i = 0; i < VECTORS; i++) window[i].arrive();
 
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) {

@@ -119,6 +119,7 @@ template <class T, int K, int C> struct TileParameters {
     {
         const int thread = threadIdx.y * TILE_THREADS + threadIdx.x;
         const Parameter &w = c.weight;
+        LoadedBias loaded_bias(c.bias, first + min(thread, count - 1)); // before the taps, which are waited for
         const float *taps = static_cast<const float *>(w.data) + first * w.channel_stride;
         const bool dense = C == 4 && w.kind == 0 && w.tap_stride == 1 && w.channel_stride == K &&
                            reinterpret_cast<uintptr_t>(taps) % 16 == 0;
@@ -137,7 +138,7 @@ template <class T, int K, int C> struct TileParameters {
             convert<__nv_bfloat16>(shared, w, first, count, c.taps);
         }
         if (thread < WIDTH) {
-            shared[TILE_THREADS * PITCH + thread] = thread < count ? read_bias(c.bias, first + thread) : 0.0f;
+            shared[TILE_THREADS * PITCH + thread] = thread < count ? loaded_bias.take() : 0.0f;
         }
     }
 

@@ -130,6 +130,10 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
     {
         constexpr int EACH = (STAGED + 31) / 32;
         float weights[COUNT][EACH];
+        // Before the taps, which are waited for; of two channels there are no registers for that.
+        constexpr bool EARLY = COUNT == 1;
+        LoadedBias loaded_bias;
+        if (EARLY) loaded_bias = LoadedBias(c.bias, channels[0]);
         const auto load = [&](auto element) {
 #pragma unroll
             for (int k = 0; k < COUNT; k++) {
@@ -138,7 +142,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
                     const int tap = static_cast<int>(threadIdx.x) + 32 * i - BEFORE - shift;
                     weights[k][i] = tap >= 0 && tap < c.taps ? element(channels[k], tap) : 0.0f;
                 }
-                taps[k].bias = read_bias(c.bias, channels[k]);
+                if (!EARLY) taps[k].bias = read_bias(c.bias, channels[k]);
             }
         };
         const auto at = [&](int channel, int tap) { return channel * c.weight.channel_stride + tap * c.weight.tap_stride; };
@@ -169,6 +173,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
         __syncwarp();
 #pragma unroll
         for (int k = 0; k < COUNT; k++) taps[k].take(staged[k]);
+        if (EARLY) taps[0].bias = loaded_bias.take();
         __syncwarp(); // they have been read
     }
 

@@ -192,8 +192,9 @@ template <class T, int UNITS, bool SPLIT, RowStarts STARTS> __device__ void corr
     const int tail = STARTS != RowStarts::Aligned && may_end_memory(c.x, channel, c.channels) ? x_end % 8 : 0;
     copy_units<T, STARTS, LOADED>(loaded, units, start - 8 * ahead, x_end - tail);
     end_group_of_copies();
+    LoadedBias loaded_bias(c.bias, channel); // before the taps, which are waited for
     const Taps taps(c.weight, channel, c.taps, false, shift);
-    const float bias = read_bias(c.bias, channel);
+    const float bias = loaded_bias.take();
     const WordStores<T, STARTS> stores(y - lead, first, lead, end);
     wait_for_copies<0>();
     __syncwarp();

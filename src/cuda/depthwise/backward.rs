@@ -62,7 +62,8 @@ pub(crate) fn gradients(
     let weight_layout = (weight_storage, weight_layout);
     let weight_given = parameter("weight", weight_base, weight_layout, TapOrder::AsGiven)?;
     let (bias_given, _bias) = match &bias_storage {
-        Some((storage, layout)) => match &**storage {
+        // Only the activation's slope asks for the outputs.
+        Some((storage, layout)) if activation == Activation::Silu => match &**storage {
             Storage::Cuda(storage) => {
                 let (base, guard) = address("bias", storage, &stream)?;
                 let bias = parameter("bias", base, (storage, layout), TapOrder::AsGiven)?;
@@ -70,7 +71,7 @@ pub(crate) fn gradients(
             }
             _ => return Ok(None),
         },
-        None => (Parameter::NONE, None),
+        _ => (Parameter::NONE, None),
     };
 
     let mut dx = output("dx", Some(x), wanted.x, device)?;
