@@ -52,14 +52,11 @@ pub(super) fn of_sequences(
     on_cpu!(storage, layout, sequences);
     on_cpu!(gradient_storage, gradient_layout, output_gradient);
     for_dtype!(sequences.dtype(), E => {
-        let inputs = arrangement.inputs(Rows::<E>::new(storage, layout)?);
+        let inputs = Inputs::arranged(arrangement, Rows::<E>::new(storage, layout)?);
         let dy = Rows::<E>::new(gradient_storage, gradient_layout)?;
         let mut target = sequences.track_op().then(|| E::zeros(sequences.elem_count()));
         let buffer = target.as_deref_mut();
-        let targets = match arrangement {
-            Arrangement::Plain => Targets::separate(&inputs.u, buffer, None, None),
-            Arrangement::Projected => Targets::projected(&inputs.u, buffer),
-        };
+        let targets = Targets::arranged(arrangement, &inputs.u, buffer);
         let kernel_gradient = run(inputs, dy, kernel, kernel_shape, targets)?;
         Ok((
             target.map(|values| tensor(values, sequences.dims())).transpose()?,

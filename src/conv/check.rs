@@ -68,6 +68,19 @@ pub(crate) fn sequence(
     Ok((batch, channels, length))
 }
 
+/// Checks that `z`'s middle dimension is twice the channels, and returns `(B, H, L)`.
+pub(crate) fn out_gated(z: &Tensor, on: &Device) -> Result<(usize, usize, usize), Error> {
+    let (batch, doubled, length) = sequence("z", z, "(B, 2H, L)", on)?;
+    if doubled % 2 != 0 {
+        return Err(Error::Shape {
+            tensor: "z",
+            expected: "(B, 2H, L), an even middle dimension".to_string(),
+            got: z.dims().to_vec(),
+        });
+    }
+    Ok((batch, doubled / 2, length))
+}
+
 /// Checks that `z`'s middle dimension is three times the channels, and returns `(B, H, L)`.
 pub(crate) fn projected(z: &Tensor, on: &Device) -> Result<(usize, usize, usize), Error> {
     let (batch, tripled, length) = sequence("z", z, "(B, 3H, L)", on)?;

@@ -10,7 +10,7 @@ mod prepared;
 mod recent;
 mod recipe;
 
-pub(crate) use ops::Arrangement;
+pub(crate) use ops::{Arrangement, Part};
 pub(crate) use plan::LagWindow;
 #[cfg(all(test, feature = "cuda"))]
 pub(crate) use plan::Semantics;

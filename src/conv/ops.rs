@@ -64,18 +64,31 @@ pub(crate) enum Arrangement {
     Plain,
     /// `z = [out_gate | in_gate | u]`.
     Projected,
+    /// `z = [out_gate | u]`.
+    OutGated,
+}
+
+/// What a group of the channels of such sequences is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    OutGate,
+    InGate,
+    U,
 }
 
 impl Arrangement {
-    pub(super) fn inputs<'a, E: Element>(self, rows: Rows<'a, E>) -> Inputs<'a, E> {
+    /// The groups of channels, in order; the last one is `u`.
+    pub(crate) fn parts(self) -> &'static [Part] {
         match self {
-            Arrangement::Plain => Inputs {
-                u: rows,
-                in_gate: None,
-                out_gate: None,
-            },
-            Arrangement::Projected => Inputs::projected(rows),
+            Arrangement::Plain => &[Part::U],
+            Arrangement::Projected => &[Part::OutGate, Part::InGate, Part::U],
+            Arrangement::OutGated => &[Part::OutGate, Part::U],
         }
+    }
+
+    /// Which group of channels is a part.
+    pub(crate) fn place(self, part: Part) -> Option<usize> {
+        self.parts().iter().position(|&of| of == part)
     }
 }
 
@@ -170,7 +183,7 @@ impl CustomOp2 for KernelOp {
     ) -> Result<(CpuStorage, Shape)> {
         let kernel = CpuKernel::Taps(self.semantics, k, k_layout);
         for_dtype!(sequences.dtype(), E => {
-            forward(self.arrangement.inputs(Rows::<E>::new(sequences, layout)?), kernel)
+            forward(Inputs::arranged(self.arrangement, Rows::<E>::new(sequences, layout)?), kernel)
         })
     }
 
@@ -223,7 +236,7 @@ impl CustomOp1 for PreparedOp {
     fn cpu_fwd(&self, sequences: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let kernel = CpuKernel::Prepared(&self.kernel);
         for_dtype!(sequences.dtype(), E => {
-            forward(self.arrangement.inputs(Rows::<E>::new(sequences, layout)?), kernel)
+            forward(Inputs::arranged(self.arrangement, Rows::<E>::new(sequences, layout)?), kernel)
         })
     }
 

@@ -155,6 +155,14 @@ impl PreparedConv {
         self.apply(z, Arrangement::Projected)
     }
 
+    /// `out_gate ⊙ (u ∗ k)` of `z = [out_gate | u]`, `(B, 2H, L)`, without a copy; errors as those of
+    /// [`PreparedConv::forward_projected`].
+    pub(crate) fn forward_out_gated(&self, z: &Tensor) -> Result<Tensor> {
+        let (_, channels, length) = check::out_gated(z, &self.device)?;
+        self.check_sizes(channels, length)?;
+        self.apply(z, Arrangement::OutGated)
+    }
+
     fn check_sizes(&self, channels: usize, length: usize) -> Result<()> {
         check::channels(self.kernel.taps.dims(), channels)?;
         check::length(self.semantics, length)?;
@@ -242,5 +250,52 @@ impl PreparedKernel {
             let window = LagWindow::new(semantics, engine.size(), rows.length());
             Ok(spectra(rows, &window, engine))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FlashFftConv;
+    use candle_core::{Device, Result, Tensor, Var};
+
+    #[test]
+    fn a_gate_of_the_output_alone_is_one_with_ones() -> Result<()> {
+        let device = Device::Cpu;
+        let (channels, length) = (3, 77);
+        let k = Tensor::randn(0f64, 1.0, (channels, length), &device)?;
+        let prepared = FlashFftConv::causal(length, &device)?.prepare(&k)?;
+        let z = Var::randn(0f64, 1.0, (2, 2 * channels, length), &device)?;
+        let part = |index: usize| z.narrow(1, index * channels, channels);
+        let (out_gate, u) = (part(0)?, part(1)?);
+        let want = prepared.forward_gated(&u, &u.ones_like()?, &out_gate)?;
+        let got = prepared.forward_out_gated(&z)?;
+        let gradient = |y: &Tensor| -> Result<Vec<f64>> {
+            let gradients = y.sqr()?.sum_all()?.backward()?;
+            gradients
+                .get(&z)
+                .map(|gradient| gradient.flatten_all()?.to_vec1())
+                .unwrap_or_else(|| Ok(Vec::new()))
+        };
+        let (of_want, of_got) = (gradient(&want)?, gradient(&got)?);
+        for (got, want) in [
+            (
+                got.flatten_all()?.to_vec1()?,
+                want.flatten_all()?.to_vec1()?,
+            ),
+            (of_got, of_want),
+        ] {
+            let largest = want.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
+            assert!(largest > 0.1 && got.len() == want.len());
+            for (got, want) in got.iter().zip(&want) {
+                assert!(
+                    (got - want).abs() < 1e-12 * largest,
+                    "{got} instead of {want}"
+                );
+            }
+        }
+        let odd = z.narrow(1, 0, 2 * channels - 1)?;
+        let message = prepared.forward_out_gated(&odd).unwrap_err().to_string();
+        assert!(message.contains("(B, 2H, L)"), "{message}");
+        Ok(())
     }
 }

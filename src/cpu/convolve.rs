@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::pool::Scratch;
 use super::rows::Rows;
 use super::signal::{GatedOutput, GatedRow};
-use crate::conv::LagWindow;
+use crate::conv::{Arrangement, LagWindow, Part};
 use crate::Error;
 use candle_core::Result;
 use rayon::prelude::*;
@@ -20,12 +20,17 @@ pub(crate) struct Inputs<'a, E> {
 }
 
 impl<'a, E: Element> Inputs<'a, E> {
-    /// Splits `z = [out_gate | in_gate | u]`, `(B, 3H, L)`.
-    pub(crate) fn projected(z: Rows<'a, E>) -> Self {
+    /// Splits `z`, `(B, parts · H, L)`.
+    pub(crate) fn arranged(arrangement: Arrangement, z: Rows<'a, E>) -> Self {
+        let parts = arrangement.parts().len();
+        let group = |part| {
+            let place = arrangement.place(part)?;
+            Some(z.channel_group(place, parts))
+        };
         Inputs {
-            u: z.channel_group(2, 3),
-            in_gate: Some(z.channel_group(1, 3)),
-            out_gate: Some(z.channel_group(0, 3)),
+            u: z.channel_group(parts - 1, parts),
+            in_gate: group(Part::InGate),
+            out_gate: group(Part::OutGate),
         }
     }
 

@@ -12,7 +12,7 @@ use super::pieces::GradientRow;
 use super::right_angle::RightAngle;
 use super::rows::Rows;
 use super::signal::{GatedOutput, GatedPair, GatedRow};
-use crate::conv::LagWindow;
+use crate::conv::{Arrangement, LagWindow, Part};
 use rayon::prelude::*;
 use rustfft::num_complex::Complex;
 
@@ -52,19 +52,24 @@ impl<'a, E: Element> Targets<'a, E> {
         targets
     }
 
-    /// Targets in one contiguous `(B, 3H, L)` buffer `[d out_gate | d in_gate | du]`.
-    pub(crate) fn projected(like: &Rows<'_, E>, z: Option<&'a mut [E]>) -> Self {
+    /// Targets in one contiguous `(B, parts · H, L)` buffer, arranged as the sequences.
+    pub(crate) fn arranged(
+        arrangement: Arrangement,
+        like: &Rows<'_, E>,
+        z: Option<&'a mut [E]>,
+    ) -> Self {
         let mut targets = Self::none(like);
         let Some(z) = z else { return targets };
-        let channels = like.channels();
-        let rows = by_channel(z, 3 * channels, like.length());
-        for (index, rows) in rows.into_iter().enumerate() {
-            let (which, channel) = (index / channels, index % channels);
-            for (target, row) in targets.0.get_mut(channel).into_iter().flatten().zip(rows) {
-                match which {
-                    0 => target.out_gate = Some(row),
-                    1 => target.in_gate = Some(row),
-                    _ => target.u = Some(row),
+        let (channels, parts) = (like.channels(), arrangement.parts());
+        let mut rows = by_channel(z, parts.len() * channels, like.length()).into_iter();
+        for part in parts {
+            for (targets, rows) in targets.0.iter_mut().zip(rows.by_ref().take(channels)) {
+                for (target, row) in targets.iter_mut().zip(rows) {
+                    match part {
+                        Part::OutGate => target.out_gate = Some(row),
+                        Part::InGate => target.in_gate = Some(row),
+                        Part::U => target.u = Some(row),
+                    }
                 }
             }
         }

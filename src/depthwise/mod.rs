@@ -1,10 +1,14 @@
 //! The short depthwise convolution: every channel with its own few taps.
 
+mod front;
 mod geometry;
 mod gradients;
 mod operation;
 mod step;
 
+#[cfg(any(feature = "cuda", test))]
+pub(crate) use front::FRONT_TAPS;
+pub(crate) use front::{FrontGates, GatedFront};
 pub(crate) use geometry::{Activation, Correlation};
 #[cfg(feature = "cuda")]
 pub(crate) use gradients::{Gradients, Wanted};

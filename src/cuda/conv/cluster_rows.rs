@@ -3,7 +3,7 @@
 
 pub(crate) mod recipe;
 
-use super::half_rows::HalfSample;
+use super::half_rows::{with_both_gates, HalfSample};
 use super::made_once::MadeOnce;
 use super::recipe::Form;
 use super::sequences::Inputs;
@@ -49,7 +49,7 @@ impl OnClusters {
             return Ok(None);
         };
         let whole = inputs.u.length == recipe.segments * recipe.size;
-        let function = recipe.function(inputs.gates.is_some(), whole);
+        let function = recipe.function(inputs.out_gate.is_some(), whole);
         if !is_compiled(&Limits::of(device)?, MODULE, &function) {
             return Ok(None);
         }
@@ -86,34 +86,36 @@ impl OnClusters {
             cluster_tables(&recipe)
         })?;
         let stream = device.cuda_stream();
-        inputs.for_each_launch(None, |part, offset| {
-            let (batch, channels) = (part.u.batch, part.u.channels);
-            let (words, _words) = spectrum.words.device_ptr(&stream);
-            let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);
-            let (tables, _tables) = tables.device_ptr(&stream);
-            // What the warps see of the range of each row.
-            let mut seen_of_rows = device.alloc_zeros::<u32>(batch * channels)?;
-            let segments = recipe.segments as i32;
-            let kept = self.kept.as_mut().map(|kept| kept.device_ptr_mut(&stream));
-            let kept_address = kept.as_ref().map_or(0, |(address, _)| *address);
-            part.with_addresses(&stream, y, offset, |rows| {
-                let arguments = rows.convolution(words, unscale, tables);
-                let config = LaunchConfig {
-                    grid_dim: ((self.clusters * recipe.blocks) as u32, 1, 1),
-                    ..launch_config(&recipe)
-                };
-                let mut builder = stream.launch_builder(&self.kernel);
-                builder
-                    .arg(&arguments)
-                    .arg(&mut seen_of_rows)
-                    .arg(&segments)
-                    .arg(&kept_address);
-                // The kernel takes this structure, a word for each row, the number of segments and room for
-                // what they keep. Rows begin at multiples of 16 bytes, and those of `y` fill it.
-                // SAFETY: all rows lie inside their slices (`Rows::new`), spectrum, scales and tables are
-                // those of the recipe; the guards keep them until the launch is queued, and order it.
-                unsafe { builder.launch(config) }.w()?;
-                Ok(())
+        with_both_gates(device, inputs, |inputs| {
+            inputs.for_each_launch(None, |part, offset| {
+                let (batch, channels) = (part.u.batch, part.u.channels);
+                let (words, _words) = spectrum.words.device_ptr(&stream);
+                let (unscale, _unscale) = spectrum.unscale.device_ptr(&stream);
+                let (tables, _tables) = tables.device_ptr(&stream);
+                // What the warps see of the range of each row.
+                let mut seen_of_rows = device.alloc_zeros::<u32>(batch * channels)?;
+                let segments = recipe.segments as i32;
+                let kept = self.kept.as_mut().map(|kept| kept.device_ptr_mut(&stream));
+                let kept_address = kept.as_ref().map_or(0, |(address, _)| *address);
+                part.with_addresses(&stream, y, offset, |rows| {
+                    let arguments = rows.convolution(words, unscale, tables);
+                    let config = LaunchConfig {
+                        grid_dim: ((self.clusters * recipe.blocks) as u32, 1, 1),
+                        ..launch_config(&recipe)
+                    };
+                    let mut builder = stream.launch_builder(&self.kernel);
+                    builder
+                        .arg(&arguments)
+                        .arg(&mut seen_of_rows)
+                        .arg(&segments)
+                        .arg(&kept_address);
+                    // The kernel takes this structure, a word for each row, the number of segments and room for
+                    // what they keep. Rows begin at multiples of 16 bytes, and those of `y` fill it.
+                    // SAFETY: all rows lie inside their slices (`Rows::new`), spectrum, scales and tables are
+                    // those of the recipe; the guards keep them until the launch is queued, and order it.
+                    unsafe { builder.launch(config) }.w()?;
+                    Ok(())
+                })
             })
         })
     }

@@ -14,19 +14,49 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaDevice, Result};
 
 /// A sample type that the kernels take.
-pub(super) trait HalfSample: DeviceRepr {
+pub(super) trait HalfSample: DeviceRepr + Copy + 'static {
     /// As in the kernels' names.
     const NAME: &'static str;
     /// The same for kernels with sums in f32.
     const PRECISE_NAME: &'static str;
+    const ONE: Self;
+    /// Rows of ones, by their length.
+    fn ones() -> &'static MadeOnce<usize, Self>
+    where
+        Self: Sized;
 }
 impl HalfSample for half::f16 {
     const NAME: &'static str = "f16"; // always with sums in f32
     const PRECISE_NAME: &'static str = "f16";
+    const ONE: Self = half::f16::ONE;
+    fn ones() -> &'static MadeOnce<usize, Self> {
+        static ONES: MadeOnce<usize, half::f16> = MadeOnce::new();
+        &ONES
+    }
 }
 impl HalfSample for half::bf16 {
     const NAME: &'static str = "bf16";
     const PRECISE_NAME: &'static str = "bf16_precise";
+    const ONE: Self = half::bf16::ONE;
+    fn ones() -> &'static MadeOnce<usize, Self> {
+        static ONES: MadeOnce<usize, half::bf16> = MadeOnce::new();
+        &ONES
+    }
+}
+
+/// Calls `body` with the inputs as kernels take them that have both gates or none: where the input has none but the output
+/// has, with one row of ones for all, which stays in the cache.
+pub(super) fn with_both_gates<T: HalfSample, R>(
+    device: &CudaDevice,
+    inputs: &Inputs<'_, T>,
+    body: impl FnOnce(&Inputs<'_, T>) -> Result<R>,
+) -> Result<R> {
+    if !inputs.lack_in_gate() || inputs.u.count() == 0 {
+        return body(inputs);
+    }
+    let length = inputs.u.length.next_power_of_two();
+    let ones = T::ones().on(device, length, || vec![T::ONE; length])?;
+    body(&inputs.with_in_gate(&ones))
 }
 
 /// By size and form.
@@ -43,10 +73,12 @@ pub(super) fn convolve<T: HalfSample>(
 ) -> Result<()> {
     let tables = TABLES.on(device, (recipe.size, recipe.form), || tables(recipe))?;
     let stream = device.cuda_stream();
-    inputs.for_each_launch(pieces, |part, offset| {
-        launch(
-            device, &stream, recipe, pieces, part, spectrum, &tables, y, offset,
-        )
+    with_both_gates(device, inputs, |inputs| {
+        inputs.for_each_launch(pieces, |part, offset| {
+            launch(
+                device, &stream, recipe, pieces, part, spectrum, &tables, y, offset,
+            )
+        })
     })
 }
 
@@ -68,7 +100,7 @@ fn launch<T: HalfSample>(
     let (unscale, _unscale) = spectrum.unscale.device_ptr(stream);
     let (tables, _tables) = tables.device_ptr(stream);
 
-    let gated = inputs.gates.is_some();
+    let gated = inputs.out_gate.is_some();
     inputs.with_addresses(stream, y, y_offset, |rows| {
         let length = pieces.is_none().then_some(length);
         let mode = recipe.mode(rows.vectors, length);

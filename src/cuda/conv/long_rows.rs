@@ -102,25 +102,13 @@ pub(super) fn convolve<T: HalfSample>(
                 true => T::PRECISE_NAME,
                 false => T::NAME,
             };
-            let variant = format!(
-                "{dtype}_{}_{}",
-                if part.gates.is_some() {
-                    "gated"
-                } else {
-                    "plain"
-                },
-                match addresses.vectors && length == recipe.size {
-                    true => "whole",
-                    false => "general",
-                },
-            );
-            let passes = Passes::new(
-                device,
-                recipe,
-                &variant,
-                part.gates.is_some(),
-                dtype != "bf16",
-            )?;
+            let variant = Variant {
+                dtype,
+                in_gate: part.in_gate.is_some(),
+                out_gate: part.out_gate.is_some(),
+                whole: addresses.vectors && length == recipe.size,
+            };
+            let passes = Passes::new(device, recipe, &variant)?;
             let total = batch * channels;
             beside(&stream, |streams| {
                 let places = (0..workspace_groups).zip(streams).cycle();
@@ -142,6 +130,26 @@ pub(super) fn convolve<T: HalfSample>(
             })
         })
     })
+}
+
+/// That of the kernels that read or write samples.
+struct Variant {
+    dtype: &'static str,
+    in_gate: bool,
+    out_gate: bool,
+    whole: bool,
+}
+
+impl Variant {
+    /// As in the names of kernels that take a gate or not.
+    fn name(&self, gated: bool) -> String {
+        format!(
+            "{}_{}_{}",
+            self.dtype,
+            if gated { "gated" } else { "plain" },
+            if self.whole { "whole" } else { "general" },
+        )
+    }
 }
 
 /// What a pass goes over, in blocks of threads.
@@ -180,22 +188,18 @@ struct Passes<'a> {
 }
 
 impl<'a> Passes<'a> {
-    /// `variant` is that of the kernels that read or write samples; the others sum in f32 if `precise`.
-    fn new(
-        device: &CudaDevice,
-        recipe: &'a LongRecipe,
-        variant: &str,
-        gated: bool,
-        precise: bool,
-    ) -> Result<Self> {
-        let columns_name = format!("{}_{variant}", recipe.columns / 16);
-        let arithmetic = if precise { "precise" } else { "fast" };
+    fn new(device: &CudaDevice, recipe: &'a LongRecipe, variant: &Variant) -> Result<Self> {
+        let columns_name = |gated| format!("{}_{}", recipe.columns / 16, variant.name(gated));
+        let arithmetic = match variant.dtype {
+            "bf16" => "fast",
+            _ => "precise", // sums in f32
+        };
         let [columns, inverse_columns, middle, inverse_middle, last, block] =
             recipe.table_offsets();
         let pass = |name: &str, over: Over, tables: usize, number: usize| -> Result<Pass> {
             let shared_bytes = match over {
-                Over::Columns => recipe.column_shared_bytes(gated),
-                Over::InverseColumns => recipe.inverse_column_shared_bytes(gated),
+                Over::Columns => recipe.column_shared_bytes(variant.in_gate),
+                Over::InverseColumns => recipe.inverse_column_shared_bytes(variant.out_gate),
                 Over::Rows => 0,
                 Over::MiddleColumns => LongRecipe::middle_shared_bytes(),
                 Over::LastRows => LongRecipe::row_shared_bytes(),
@@ -213,7 +217,7 @@ impl<'a> Passes<'a> {
                 number: number as i32,
             })
         };
-        let forward_columns = format!("long_columns_{columns_name}");
+        let forward_columns = format!("long_columns_{}", columns_name(variant.in_gate));
         let mut passes = vec![pass(&forward_columns, Over::Columns, columns, 0)?];
         if recipe.middle > 1 {
             passes.push(pass("long_scales", Over::Rows, 0, recipe.size)?);
@@ -241,7 +245,7 @@ impl<'a> Passes<'a> {
             passes.push(pass(&rows, Over::LastRows, last, recipe.first_points())?);
             passes.extend(between("long_inverse_middle", inverse_middle)?);
         }
-        let back = format!("long_inverse_columns_{columns_name}");
+        let back = format!("long_inverse_columns_{}", columns_name(variant.out_gate));
         passes.push(pass(&back, Over::InverseColumns, inverse_columns, 0)?);
         Ok(Passes {
             recipe,

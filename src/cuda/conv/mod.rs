@@ -21,7 +21,7 @@ mod tables;
 
 use super::device::{uninitialized, Limits};
 use crate::conv::on_gpu::{Kernel, Sequences, View};
-use crate::conv::{Arrangement, LagWindow, Recent};
+use crate::conv::{LagWindow, Recent};
 use crate::Error;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::CudaDType;
@@ -259,8 +259,10 @@ impl<'a> Sequences<'a> {
     fn shape(&self) -> Result<Shape> {
         let (batch, channels, length) = self.first().1.shape().dims3()?;
         Ok(Shape::from(match self {
-            Sequences::Arranged(Arrangement::Projected, _) => (batch, channels / 3, length),
-            _ => (batch, channels, length),
+            Sequences::Arranged(arrangement, _) => {
+                (batch, channels / arrangement.parts().len(), length)
+            }
+            Sequences::Gated(_) => (batch, channels, length),
         }))
     }
 
@@ -268,14 +270,11 @@ impl<'a> Sequences<'a> {
     fn inputs<T: CudaDType>(&self) -> Result<Inputs<'a, T>> {
         let rows = |(storage, layout): View<'a>| Rows::new(storage.as_cuda_slice::<T>()?, layout);
         Ok(match self {
-            Sequences::Arranged(Arrangement::Plain, u) => Inputs {
-                u: rows(*u)?,
-                gates: None,
-            },
-            Sequences::Arranged(Arrangement::Projected, z) => Inputs::projected(rows(*z)?),
+            Sequences::Arranged(arrangement, z) => Inputs::arranged(*arrangement, rows(*z)?),
             Sequences::Gated([u, in_gate, out_gate]) => Inputs {
                 u: rows(*u)?,
-                gates: Some([rows(*in_gate)?, rows(*out_gate)?]),
+                in_gate: Some(rows(*in_gate)?),
+                out_gate: Some(rows(*out_gate)?),
             },
         })
     }

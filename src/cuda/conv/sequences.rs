@@ -2,6 +2,7 @@
 
 use super::arguments::{Convolution, Sequence};
 use super::pieces::Pieces;
+use crate::conv::{Arrangement, Part};
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
@@ -172,16 +173,22 @@ impl Sequence {
 /// What a convolution reads.
 pub(super) struct Inputs<'a, T> {
     pub(super) u: Rows<'a, T>,
-    /// `in_gate` and `out_gate`.
-    pub(super) gates: Option<[Rows<'a, T>; 2]>,
+    pub(super) in_gate: Option<Rows<'a, T>>,
+    pub(super) out_gate: Option<Rows<'a, T>>,
 }
 
 impl<'a, T> Inputs<'a, T> {
-    /// The parts of `z = [out_gate | in_gate | u]`.
-    pub(super) fn projected(z: Rows<'a, T>) -> Self {
+    /// The parts of `z`, `(B, parts · H, L)`.
+    pub(super) fn arranged(arrangement: Arrangement, z: Rows<'a, T>) -> Self {
+        let parts = arrangement.parts().len();
+        let group = |part| {
+            let place = arrangement.place(part)?;
+            Some(z.channel_group(place, parts))
+        };
         Inputs {
-            u: z.channel_group(2, 3),
-            gates: Some([z.channel_group(1, 3), z.channel_group(0, 3)]),
+            u: z.channel_group(parts - 1, parts),
+            in_gate: group(Part::InGate),
+            out_gate: group(Part::OutGate),
         }
     }
 
@@ -189,14 +196,33 @@ impl<'a, T> Inputs<'a, T> {
     pub(super) fn map(&self, part: impl Fn(&Rows<'a, T>) -> Rows<'a, T>) -> Self {
         Inputs {
             u: part(&self.u),
-            gates: self.gates.as_ref().map(|[i, o]| [part(i), part(o)]),
+            in_gate: self.in_gate.as_ref().map(&part),
+            out_gate: self.out_gate.as_ref().map(&part),
         }
+    }
+
+    /// Whether a kernel with gates has to take an input without one.
+    pub(super) fn lack_in_gate(&self) -> bool {
+        self.out_gate.is_some() && self.in_gate.is_none()
+    }
+
+    /// The same with a gate of `ones`, as many as there are samples in a row at least.
+    pub(super) fn with_in_gate<'b>(&'b self, ones: &'b CudaSlice<T>) -> Inputs<'b, T> {
+        let mut inputs: Inputs<'b, T> = self.map(|rows| Rows { ..*rows });
+        inputs.in_gate = Some(Rows {
+            slice: ones,
+            offset: 0,
+            batch_stride: 0,
+            channel_stride: 0,
+            ..inputs.u
+        });
+        inputs
     }
 
     /// Whether all rows begin at multiples of 16 bytes and hold whole vectors of 16 bytes.
     pub(super) fn are_vectors(&self, stream: &CudaStream) -> bool {
         let bytes = size_of::<T>();
-        let gates = self.gates.iter().flatten();
+        let gates = self.in_gate.iter().chain(&self.out_gate);
         (self.u.length * bytes).is_multiple_of(16)
             && std::iter::once(&self.u)
                 .chain(gates)
@@ -244,14 +270,11 @@ impl<'a, T> Inputs<'a, T> {
         body: impl FnOnce(&Addresses) -> Result<R>,
     ) -> Result<R> {
         let (u, _u) = self.u.argument(stream);
-        let gates = self
-            .gates
-            .as_ref()
-            .map(|gates| gates.each_ref().map(|gate| gate.argument(stream)));
-        let [in_gate, out_gate] = match &gates {
-            Some([(in_gate, _), (out_gate, _)]) => [*in_gate, *out_gate],
-            None => [NOTHING; 2],
-        };
+        let gates = [&self.in_gate, &self.out_gate];
+        let gates = gates.map(|gate| gate.as_ref().map(|gate| gate.argument(stream)));
+        let [in_gate, out_gate] = gates
+            .each_ref()
+            .map(|gate| gate.as_ref().map_or(NOTHING, |(gate, _)| *gate));
         let (channels, length) = (self.u.channels, self.u.length);
         let (y, _y) = y.device_ptr_mut(stream);
         let y = sequence::<T>(y, offset, channels * length, length);

@@ -126,7 +126,7 @@ pub(in crate::cuda) fn signal(
 }
 
 /// Whether every line of a signal begins at a multiple of 16 bytes.
-fn lines_are_aligned(signal: &Signal, element: ElementType) -> bool {
+pub(super) fn lines_are_aligned(signal: &Signal, element: ElementType) -> bool {
     let aligned = |stride: i64| stride.wrapping_mul(element.bytes() as i64) % 16 == 0;
     signal.data.is_multiple_of(16) && aligned(signal.batch_stride) && aligned(signal.line_stride)
 }

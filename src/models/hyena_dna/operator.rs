@@ -1,6 +1,7 @@
 //! The Hyena operator: what mixes the positions of a sequence.
 
 use super::Config;
+use crate::depthwise::FrontGates;
 use crate::models::kernel_cache::{prepared_bytes, KernelCache};
 use crate::models::layers::channels_first::{check_mixer_input, project_out};
 use crate::models::layers::front::Front;
@@ -156,6 +157,7 @@ impl HyenaOperator {
                 in_proj.get_with_hints(projected, "bias", zero)?,
                 short_filter.get_with_hints(taps, "weight", short)?,
                 short_filter.get_with_hints(projected, "bias", short)?,
+                FrontGates::OutFirst,
             )?,
             out_weight: out_proj.get_with_hints(
                 (width, width),
@@ -215,18 +217,17 @@ impl HyenaOperator {
         if batch == 0 || length == 0 {
             return u.zeros_like();
         }
-        let z = self.front.forward(u)?;
-        let y = self.long_convolutions(&z, length)?;
-        drop(z);
+        let y = self.convolutions(u, length)?;
         project_out(&y, &self.out_weight)
     }
 
-    /// From the projections `z` to `x₀ ⊙ v`, `(B, D, L)`.
-    fn long_convolutions(&self, z: &Tensor, length: usize) -> Result<Tensor> {
+    /// From `u` to `x₀ ⊙ v`, `(B, D, L)`.
+    fn convolutions(&self, u: &Tensor, length: usize) -> Result<Tensor> {
         if self.filter.is_tracked() {
+            let z = self.front.forward(u)?;
             let conv = self.convolution(length)?;
             let kernels = self.kernels(length)?;
-            return self.mix(z, |step, operand| match operand {
+            return self.mix(&z, |step, operand| match operand {
                 Operand::Projected(z) => conv.forward_projected(z, &kernels[step]),
                 Operand::InGated(u) => conv.forward(u, &kernels[step]),
                 Operand::Gated(u, in_gate, out_gate) => {
@@ -241,7 +242,13 @@ impl HyenaOperator {
                 let kernels = self.kernels(length)?;
                 kernels.iter().map(|k| conv.prepare(k)).collect()
             })?;
-        self.mix(z, |step, operand| match operand {
+        if let [long] = prepared.as_slice() {
+            if let Some(y) = self.front.convolve(u, long)? {
+                return Ok(y);
+            }
+        }
+        let z = self.front.forward(u)?;
+        self.mix(&z, |step, operand| match operand {
             Operand::Projected(z) => prepared[step].forward_projected(z),
             Operand::InGated(u) => prepared[step].forward(u),
             Operand::Gated(u, in_gate, out_gate) => {

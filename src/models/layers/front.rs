@@ -2,7 +2,8 @@
 
 use super::channels_first::project_in;
 use super::Pointwise;
-use crate::{Conv1dLayout, FlashDepthwiseConv1d};
+use crate::depthwise::{FrontGates, GatedFront};
+use crate::{Conv1dLayout, FlashDepthwiseConv1d, PreparedConv};
 use candle_core::{DType, Module, Result, Tensor};
 
 /// A projection and a causal short convolution of its channels, `z = short(W u + b)`.
@@ -22,19 +23,23 @@ struct Folded {
     /// `b` times the taps that lie before the sequence, which that bias has too much: `(D', K − 1)`,
     /// for the first outputs; nothing for one tap.
     edge: Option<Tensor>,
+    /// The same with its gate, where there is a kernel for so many taps. Samples before the sequence are `−b` there.
+    gated: Option<GatedFront>,
 }
 
 impl Front {
-    /// `weight`: `(D', D)`, `bias`: `(D')`, `taps`: `(D', 1, K)` with a `tap_bias`, `(D')`.
+    /// `weight`: `(D', D)`, `bias`: `(D')`, `taps`: `(D', 1, K)` with a `tap_bias`, `(D')`; `gates`: what is where in
+    /// a `z` of three parts.
     pub(in crate::models) fn new(
         weight: Tensor,
         bias: Tensor,
         taps: Tensor,
         tap_bias: Tensor,
+        gates: FrontGates,
     ) -> Result<Self> {
         let constant = [&bias, &taps, &tap_bias].iter().all(|t| !t.track_op());
         let folded = match constant && taps.device().is_cuda() && bias.dtype() != DType::F64 {
-            true => Some(Folded::new(&bias, &taps, &tap_bias)?),
+            true => Some(Folded::new(&bias, &taps, &tap_bias, gates)?),
             false => None,
         };
         Ok(Self {
@@ -62,14 +67,36 @@ impl Front {
                 .forward(&project_in(u, &self.weight, Some(&self.bias))?),
         }
     }
+
+    /// `out ⊙ ((in ⊙ v) ∗ k)` of the three parts of `z`, `(B, D, L)`, where the short convolution makes the product that
+    /// the long one takes, in the same pass over the projections. None where that has no kernel, or where a gradient is
+    /// wanted.
+    pub(in crate::models) fn convolve(
+        &self,
+        u: &Tensor,
+        long: &PreparedConv,
+    ) -> Result<Option<Tensor>> {
+        let constant = !u.track_op() && !self.weight.track_op();
+        let gated = self
+            .folded
+            .as_ref()
+            .and_then(|folded| folded.gated.as_ref());
+        let Some(gated) = gated else { return Ok(None) };
+        if !constant || !gated.takes(u.dim(1)?, self.dtype()) {
+            return Ok(None);
+        }
+        let z = gated.forward(&project_in(u, &self.weight, None)?)?;
+        long.forward_out_gated(&z).map(Some)
+    }
 }
 
 impl Folded {
-    fn new(bias: &Tensor, taps: &Tensor, tap_bias: &Tensor) -> Result<Self> {
+    fn new(bias: &Tensor, taps: &Tensor, tap_bias: &Tensor, gates: FrontGates) -> Result<Self> {
         let device = taps.device();
         let channels = bias.elem_count();
         let taps = taps.to_dtype(DType::F32)?.reshape((channels, ()))?;
         let count = taps.dim(1)?;
+        let before = bias.to_dtype(DType::F32)?.neg()?;
         let bias = bias.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         let mut sums = tap_bias.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         let mut edge = Vec::with_capacity(channels * count.saturating_sub(1));
@@ -85,6 +112,7 @@ impl Folded {
         };
         let sums = Tensor::from_vec(sums, channels, device)?;
         Ok(Self {
+            gated: GatedFront::new(gates, &taps, &sums, &before)?,
             short: FlashDepthwiseConv1d::causal(taps, Some(sums), Conv1dLayout::Bhl)?,
             edge,
         })

@@ -2,6 +2,7 @@
 //! both ways, and a second one beside it.
 
 use super::Config;
+use crate::depthwise::FrontGates;
 use crate::models::kernel_cache::{prepared_bytes, KernelCache};
 use crate::models::layers::channels_first::{check_mixer_input, project_out};
 use crate::models::layers::front::Front;
@@ -178,6 +179,7 @@ impl MonarchMixer {
                 in_linear.get_with_hints(projected, "bias", zero)?,
                 short_filter.get_with_hints((projected, 1, SHORT_TAPS), "weight", short)?,
                 short_filter.get_with_hints(projected, "bias", short)?,
+                FrontGates::InFirst,
             )?,
             out_weight: out_linear.get_with_hints((width, width), "weight", normal)?,
             out_bias: out_linear.get_with_hints(width, "bias", zero)?,
@@ -212,23 +214,21 @@ impl MonarchMixer {
         if batch == 0 || length == 0 {
             return u.zeros_like();
         }
-        let z = self.front.forward(u)?;
-        let y = self.long_convolutions(&z, &u.transpose(1, 2)?, length)?;
-        drop(z);
+        let y = self.convolutions(u, length)?;
         project_out(&y, &self.out_weight)?.broadcast_add(&self.out_bias)
     }
 
-    /// `x₂ ⊙ long(x₁ ⊙ v) + long₂(u)` of `z = [x₁ | x₂ | v]`; all `(…, …, L)`.
-    fn long_convolutions(&self, z: &Tensor, u: &Tensor, length: usize) -> Result<Tensor> {
-        let part = |index: usize| z.narrow(1, index * self.config.d_model, self.config.d_model);
-        let (in_gate, out_gate, v) = (part(0)?, part(1)?, part(2)?);
+    /// `x₂ ⊙ long(x₁ ⊙ v) + long₂(uᵀ)` of `z = [x₁ | x₂ | v]`, the projections of `u`; all but that `(…, …, L)`.
+    fn convolutions(&self, u: &Tensor, length: usize) -> Result<Tensor> {
+        let rows = u.transpose(1, 2)?;
         let tracked =
             self.gated.is_tracked() || self.residual.as_ref().is_some_and(LongFilter::is_tracked);
         if tracked {
             let conv = self.convolution(length)?;
+            let [in_gate, out_gate, v] = self.parts(&self.front.forward(u)?)?;
             let y = conv.forward_gated(&v, &self.gated.kernel(length)?, &in_gate, &out_gate)?;
             return match &self.residual {
-                Some(residual) => y + conv.forward(u, &residual.kernel(length)?)?,
+                Some(residual) => y + conv.forward(&rows, &residual.kernel(length)?)?,
                 None => Ok(y),
             };
         }
@@ -242,11 +242,23 @@ impl MonarchMixer {
                     residual: self.residual.as_ref().map(prepare).transpose()?,
                 })
             })?;
-        let y = prepared.gated.forward_gated(&v, &in_gate, &out_gate)?;
+        let y = match self.front.convolve(u, &prepared.gated)? {
+            Some(y) => y,
+            None => {
+                let [in_gate, out_gate, v] = self.parts(&self.front.forward(u)?)?;
+                prepared.gated.forward_gated(&v, &in_gate, &out_gate)?
+            }
+        };
         match &prepared.residual {
-            Some(residual) => y + residual.forward(u)?,
+            Some(residual) => y + residual.forward(&rows)?,
             None => Ok(y),
         }
+    }
+
+    /// `x₁`, `x₂` and `v`.
+    fn parts(&self, z: &Tensor) -> Result<[Tensor; 3]> {
+        let part = |index: usize| z.narrow(1, index * self.config.d_model, self.config.d_model);
+        Ok([part(0)?, part(1)?, part(2)?])
     }
 
     /// The plan for one length.

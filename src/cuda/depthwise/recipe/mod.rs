@@ -3,6 +3,7 @@
 mod forward;
 mod frame_moments;
 mod frames;
+mod front;
 mod gradients;
 mod rows;
 mod sharing;
@@ -10,6 +11,8 @@ mod toeplitz_frames;
 mod units;
 
 pub(super) use forward::{correlation, takes_frames};
+pub(crate) use front::takes_front;
+pub(super) use front::{launch as front, FRONT_PARAMETERS};
 pub(super) use gradients::{gradients, long_gradients, sum_block, sums_frames};
 pub(super) use sharing::Sharing;
 
