@@ -188,7 +188,7 @@ template <int COUNT> __device__ inline void keep(uint32_t (&words)[COUNT])
 }
 
 // At most K elements of a channel of a parameter, zeros behind the first `count`: asked for here, waited for where their
-// values are taken. For what has to ask for more meanwhile; `read` is enough for others.
+// values are taken. For callers that have other loads to start before they wait; `read` is enough for others.
 template <int K> class Loaded {
     uint32_t words[K];
     int kind;
@@ -371,7 +371,7 @@ template <class T, int NEEDED, int SHIFT = ANY_SHIFT> struct Window {
         if (SHIFT < 0) drop<T>(words, (misaligned + start) & (V - 1));
     }
 
-    // To be called when all else has been asked for.
+    // Keeps the compiler from waiting for the samples before this place: to be called when all else has been asked for.
     __device__ void arrive() { keep(words); }
 
     __device__ float operator[](int i) const

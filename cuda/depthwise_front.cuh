@@ -4,8 +4,9 @@
 //     y = [s(out) | s(in) * s(v)],   s(x)[b, h, t] = bias[h] + sum over j of taps[h, j] * x[b, h, t + j - 2]
 //
 // where `out` and `in` are x0 and x1 in one order or the other: the gate of the long convolution's output, and its input
-// times the gate of that. Samples before the sequence have a value of each channel, that of a bias which the projection
-// left out. Sums are f32, and what is written is rounded once.
+// times the gate of that. Samples before the sequence have a value of each channel: where the projection left out its own
+// bias b, `bias` has b * (sum of the taps) in it, and those samples are -b, so that they count as zeros. Sums are f32, and
+// what is written is rounded once.
 //
 // A thread makes VECTORS times 16 bytes of both outputs, from overlapping windows of three rows that it has in registers;
 // neighbours share them through the L1. Bound by device memory: three reads and two writes.
@@ -23,6 +24,7 @@ struct GatedFront {
     int out, in; // which third of the channels is which gate
 };
 
+// The same as in `src/cuda/depthwise/recipe/front.rs`.
 constexpr int FRONT_TAPS = 3, FRONT_THREADS = 64, FRONT_VECTORS = 2;
 
 // What one of the three rows of a thread is convolved with.

@@ -299,8 +299,8 @@ template <class Plan> FFT_INLINE void store_spectrum(float4 *pairs, const fft::C
 // Rows that begin before a large GPU comes to the next ones: about one a multiprocessor.
 constexpr unsigned ROWS_AHEAD = 132;
 
-// Fetches u of a later row into the L2, a line of 128 bytes a thread: where rows are long, and have no gates, which keep
-// as much under way.
+// Fetches u of a later row into the L2, a line of 128 bytes a thread: where rows are long, and their inputs have no gates,
+// which keep as much under way.
 template <class Plan> FFT_INLINE void fetch_ahead(const Convolution &c, unsigned index, unsigned rows, int t)
 {
     constexpr int LINE = 32; // samples

@@ -239,6 +239,8 @@ fn agrees_with_float64_at_every_length(device: &Device) -> Result<()> {
             (32768, 1),
             (65536, 1),
             (160_008, 1),
+            (200_008, 1),
+            (262_144, 1),
         ] {
             let config = config(4, 2, length);
             let weights = rounded_weights(&config, dtype)?;

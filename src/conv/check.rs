@@ -1,5 +1,6 @@
 //! The checks of every call: rank, dtype, device, shape and size, in this order.
 
+use super::ops::Arrangement;
 use super::plan::Semantics;
 use super::recipe::Band;
 use crate::Error;
@@ -68,30 +69,27 @@ pub(crate) fn sequence(
     Ok((batch, channels, length))
 }
 
-/// Checks that `z`'s middle dimension is twice the channels, and returns `(B, H, L)`.
-pub(crate) fn out_gated(z: &Tensor, on: &Device) -> Result<(usize, usize, usize), Error> {
-    let (batch, doubled, length) = sequence("z", z, "(B, 2H, L)", on)?;
-    if doubled % 2 != 0 {
+/// Checks that `z`'s middle dimension is as many times the channels as it has parts, and returns `(B, H, L)`.
+pub(crate) fn arranged(
+    z: &Tensor,
+    arrangement: Arrangement,
+    on: &Device,
+) -> Result<(usize, usize, usize), Error> {
+    let parts = arrangement.parts().len();
+    let layout = match arrangement {
+        Arrangement::Plain => "(B, H, L)",
+        Arrangement::OutGated => "(B, 2H, L)",
+        Arrangement::Projected => "(B, 3H, L)",
+    };
+    let (batch, channels, length) = sequence("z", z, layout, on)?;
+    if channels % parts != 0 {
         return Err(Error::Shape {
             tensor: "z",
-            expected: "(B, 2H, L), an even middle dimension".to_string(),
+            expected: format!("{layout}, a middle dimension that {parts} divides"),
             got: z.dims().to_vec(),
         });
     }
-    Ok((batch, doubled / 2, length))
-}
-
-/// Checks that `z`'s middle dimension is three times the channels, and returns `(B, H, L)`.
-pub(crate) fn projected(z: &Tensor, on: &Device) -> Result<(usize, usize, usize), Error> {
-    let (batch, tripled, length) = sequence("z", z, "(B, 3H, L)", on)?;
-    if tripled % 3 != 0 {
-        return Err(Error::Shape {
-            tensor: "z",
-            expected: "(B, 3H, L), a middle dimension that 3 divides".to_string(),
-            got: z.dims().to_vec(),
-        });
-    }
-    Ok((batch, tripled / 3, length))
+    Ok((batch, channels / parts, length))
 }
 
 /// Checks a gate against the input that it multiplies.

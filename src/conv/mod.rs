@@ -310,7 +310,7 @@ impl FlashFftConv {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn forward_projected(&self, z: &Tensor, k: &Tensor) -> Result<Tensor> {
-        let (_, channels, length) = check::projected(z, &self.device)?;
+        let (_, channels, length) = check::arranged(z, Arrangement::Projected, &self.device)?;
         self.check_kernel(k, channels, length)?;
         self.apply(z, k, Arrangement::Projected)
     }

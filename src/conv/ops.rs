@@ -86,7 +86,7 @@ impl Arrangement {
         }
     }
 
-    /// Which group of channels is a part.
+    /// The place of a part among the groups, if it is there.
     pub(crate) fn place(self, part: Part) -> Option<usize> {
         self.parts().iter().position(|&of| of == part)
     }

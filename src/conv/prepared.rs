@@ -150,7 +150,7 @@ impl PreparedConv {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn forward_projected(&self, z: &Tensor) -> Result<Tensor> {
-        let (_, channels, length) = check::projected(z, &self.device)?;
+        let (_, channels, length) = check::arranged(z, Arrangement::Projected, &self.device)?;
         self.check_sizes(channels, length)?;
         self.apply(z, Arrangement::Projected)
     }
@@ -158,7 +158,7 @@ impl PreparedConv {
     /// `out_gate ⊙ (u ∗ k)` of `z = [out_gate | u]`, `(B, 2H, L)`, without a copy; errors as those of
     /// [`PreparedConv::forward_projected`].
     pub(crate) fn forward_out_gated(&self, z: &Tensor) -> Result<Tensor> {
-        let (_, channels, length) = check::out_gated(z, &self.device)?;
+        let (_, channels, length) = check::arranged(z, Arrangement::OutGated, &self.device)?;
         self.check_sizes(channels, length)?;
         self.apply(z, Arrangement::OutGated)
     }

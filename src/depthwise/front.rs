@@ -43,7 +43,8 @@ pub(crate) struct GatedFront {
 }
 
 impl GatedFront {
-    /// `taps`: `(3H, K)`, `bias` and `before`: `(3H)`, f32. None where there are no kernels for that.
+    /// `taps`: `(3H, K)`, `bias` and `before`, the value of samples before the sequence: `(3H)`, f32. None where there are
+    /// no kernels for that. Projections without their bias `b` ask for `b · Σ taps` in `bias`, and for `before = −b`.
     pub(crate) fn new(
         gates: FrontGates,
         taps: &Tensor,

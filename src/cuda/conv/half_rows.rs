@@ -45,7 +45,7 @@ impl HalfSample for half::bf16 {
 }
 
 /// Calls `body` with the inputs as kernels take them that have both gates or none: where the input has none but the output
-/// has, with one row of ones for all, which stays in the cache.
+/// has, with one row of ones for all, which the GPU's cache holds. It is kept for later calls.
 pub(super) fn with_both_gates<T: HalfSample, R>(
     device: &CudaDevice,
     inputs: &Inputs<'_, T>,

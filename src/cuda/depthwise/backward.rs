@@ -62,7 +62,7 @@ pub(crate) fn gradients(
     let weight_layout = (weight_storage, weight_layout);
     let weight_given = parameter("weight", weight_base, weight_layout, TapOrder::AsGiven)?;
     let (bias_given, _bias) = match &bias_storage {
-        // Only the activation's slope asks for the outputs.
+        // Read only to make the sums again, which the slope of SiLU needs.
         Some((storage, layout)) if activation == Activation::Silu => match &**storage {
             Storage::Cuda(storage) => {
                 let (base, guard) = address("bias", storage, &stream)?;

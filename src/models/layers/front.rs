@@ -29,7 +29,7 @@ struct Folded {
 
 impl Front {
     /// `weight`: `(D', D)`, `bias`: `(D')`, `taps`: `(D', 1, K)` with a `tap_bias`, `(D')`; `gates`: what is where in
-    /// a `z` of three parts.
+    /// a `z` of three parts, for [`convolve`](Self::convolve) alone.
     pub(in crate::models) fn new(
         weight: Tensor,
         bias: Tensor,

@@ -218,7 +218,7 @@ impl MonarchMixer {
         project_out(&y, &self.out_weight)?.broadcast_add(&self.out_bias)
     }
 
-    /// `x₂ ⊙ long(x₁ ⊙ v) + long₂(uᵀ)` of `z = [x₁ | x₂ | v]`, the projections of `u`; all but that `(…, …, L)`.
+    /// `x₂ ⊙ long(x₁ ⊙ v) + long₂(uᵀ)` of `z = [x₁ | x₂ | v]`, the projections of `u`; all but `u` are channels first.
     fn convolutions(&self, u: &Tensor, length: usize) -> Result<Tensor> {
         let rows = u.transpose(1, 2)?;
         let tracked =

@@ -7,7 +7,7 @@ use candle_core::DType;
 /// Numbers of each channel: its taps, bias, and the value of samples before the sequence.
 pub(crate) const FRONT_PARAMETERS: usize = FRONT_TAPS + 2;
 
-/// Threads of a block, and vectors of 16 bytes of a thread.
+/// Threads of a block, and vectors of 16 bytes of a thread, as in `cuda/depthwise_front.cuh`.
 const THREADS: usize = 64;
 const VECTORS: usize = 2;
 
