@@ -86,9 +86,18 @@ impl Arrangement {
         }
     }
 
-    /// The place of a part among the groups, if it is there.
-    pub(crate) fn place(self, part: Part) -> Option<usize> {
-        self.parts().iter().position(|&of| of == part)
+    /// `u`, and the gates of input and output that there are: `group(i, n)` is the `i`-th of `n` groups of channels.
+    pub(crate) fn split<R>(self, group: impl Fn(usize, usize) -> R) -> (R, Option<R>, Option<R>) {
+        let parts = self.parts();
+        let gate = |part| {
+            let place = parts.iter().position(|&of| of == part)?;
+            Some(group(place, parts.len()))
+        };
+        (
+            group(parts.len() - 1, parts.len()),
+            gate(Part::InGate),
+            gate(Part::OutGate),
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::pool::Scratch;
 use super::rows::Rows;
 use super::signal::{GatedOutput, GatedRow};
-use crate::conv::{Arrangement, LagWindow, Part};
+use crate::conv::{Arrangement, LagWindow};
 use crate::Error;
 use candle_core::Result;
 use rayon::prelude::*;
@@ -22,15 +22,11 @@ pub(crate) struct Inputs<'a, E> {
 impl<'a, E: Element> Inputs<'a, E> {
     /// Splits `z`, `(B, parts · H, L)`.
     pub(crate) fn arranged(arrangement: Arrangement, z: Rows<'a, E>) -> Self {
-        let parts = arrangement.parts().len();
-        let group = |part| {
-            let place = arrangement.place(part)?;
-            Some(z.channel_group(place, parts))
-        };
+        let (u, in_gate, out_gate) = arrangement.split(|i, n| z.channel_group(i, n));
         Inputs {
-            u: z.channel_group(parts - 1, parts),
-            in_gate: group(Part::InGate),
-            out_gate: group(Part::OutGate),
+            u,
+            in_gate,
+            out_gate,
         }
     }
 

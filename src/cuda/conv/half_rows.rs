@@ -21,9 +21,7 @@ pub(super) trait HalfSample: DeviceRepr + Copy + 'static {
     const PRECISE_NAME: &'static str;
     const ONE: Self;
     /// Rows of ones, by their length.
-    fn ones() -> &'static MadeOnce<usize, Self>
-    where
-        Self: Sized;
+    fn ones() -> &'static MadeOnce<usize, Self>;
 }
 impl HalfSample for half::f16 {
     const NAME: &'static str = "f16"; // always with sums in f32

@@ -2,7 +2,7 @@
 
 use super::arguments::{Convolution, Sequence};
 use super::pieces::Pieces;
-use crate::conv::{Arrangement, Part};
+use crate::conv::Arrangement;
 use crate::Error;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
@@ -180,15 +180,11 @@ pub(super) struct Inputs<'a, T> {
 impl<'a, T> Inputs<'a, T> {
     /// The parts of `z`, `(B, parts · H, L)`.
     pub(super) fn arranged(arrangement: Arrangement, z: Rows<'a, T>) -> Self {
-        let parts = arrangement.parts().len();
-        let group = |part| {
-            let place = arrangement.place(part)?;
-            Some(z.channel_group(place, parts))
-        };
+        let (u, in_gate, out_gate) = arrangement.split(|i, n| z.channel_group(i, n));
         Inputs {
-            u: z.channel_group(parts - 1, parts),
-            in_gate: group(Part::InGate),
-            out_gate: group(Part::OutGate),
+            u,
+            in_gate,
+            out_gate,
         }
     }
 

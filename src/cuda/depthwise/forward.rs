@@ -94,7 +94,7 @@ pub(crate) fn correlate(
 }
 
 /// The grid of a launch, whose third dimension is the batch where the recipe says so.
-fn config(launch: &Launch, batch: usize) -> LaunchConfig {
+pub(super) fn config(launch: &Launch, batch: usize) -> LaunchConfig {
     let (x, y, z) = launch.grid;
     LaunchConfig {
         grid_dim: (x, y, z.min(batch as u32).max(1)),

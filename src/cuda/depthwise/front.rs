@@ -1,13 +1,14 @@
 //! Launches of the short convolution in front of a gated long one.
 
 use super::arguments::Signal;
+use super::forward::config;
 use super::operand::{address, address_mut, lines_are_aligned, signal, Operand};
 use super::recipe::{self, ElementType, FRONT_PARAMETERS};
 use crate::cuda::device::load;
 use crate::depthwise::FrontGates;
 use crate::Error;
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, PushKernelArg};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaStorage, DType, Result, Shape};
 
@@ -70,7 +71,11 @@ pub(crate) fn gated_front(
             expected: "(B, 3H, L), f32 or bf16, rows of whole vectors of 16 bytes".into(),
             got: x.1.dims().to_vec(),
         })?;
-    let kernel = load(device, "depthwise_front", &launch.function)?;
+    let kernel = load(
+        device,
+        recipe::module(launch.family, element),
+        &launch.function,
+    )?;
     for first in (0..batch).step_by(launch.batches) {
         let items = launch.batches.min(batch - first);
         let mut part = x_signal;
@@ -84,17 +89,12 @@ pub(crate) fn gated_front(
             out: gates.out_gate() as i32,
             r#in: gates.in_gate() as i32,
         };
-        let config = LaunchConfig {
-            grid_dim: (launch.grid.0, launch.grid.1, items as u32),
-            block_dim: (launch.threads, 1, 1),
-            shared_mem_bytes: 0,
-        };
         let mut builder = stream.launch_builder(&kernel);
         builder.arg(&arguments);
         // The kernel takes this structure, and reads `x` inside its rows, which begin at multiples of 16 bytes.
         // SAFETY: candle keeps rows and parameters inside their storages, `y` has room for the output; the guards
         // keep all of them and order the streams.
-        unsafe { builder.launch(config) }.w()?;
+        unsafe { builder.launch(config(&launch, items)) }.w()?;
     }
     drop((_x, _parameters, _y));
     Ok((y, shape))

@@ -1,6 +1,6 @@
 //! The launch of the short convolution in front of a gated long one (`cuda/depthwise_front.cuh`).
 
-use super::ElementType;
+use super::{ElementType, Family, Launch, MOST_BLOCKS, MOST_POSITIONS};
 use crate::depthwise::FRONT_TAPS;
 use candle_core::DType;
 
@@ -10,20 +10,6 @@ pub(crate) const FRONT_PARAMETERS: usize = FRONT_TAPS + 2;
 /// Threads of a block, and vectors of 16 bytes of a thread, as in `cuda/depthwise_front.cuh`.
 const THREADS: usize = 64;
 const VECTORS: usize = 2;
-
-/// Most blocks of a grid in its second and third dimension.
-const MOST: usize = 65535;
-
-/// A kernel and its grid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cuda::depthwise) struct FrontLaunch {
-    pub function: String,
-    pub threads: u32,
-    /// Blocks along the row and over channels; those over the batch are as many as its items.
-    pub grid: (u32, u32),
-    /// Most batch items of a launch.
-    pub batches: usize,
-}
 
 /// Whether there is a kernel for rows of `length` samples in each of three times `channels`, which begin at multiples of 16
 /// bytes: of whole vectors, and not of f16, whose range a product of two samples can leave.
@@ -41,19 +27,20 @@ pub(in crate::cuda::depthwise) fn launch(
     channels: usize,
     length: usize,
     element: ElementType,
-) -> Option<FrontLaunch> {
+) -> Option<Launch> {
     let fits = element != ElementType::F16
-        && (1..=MOST).contains(&channels)
+        && (1..=MOST_BLOCKS).contains(&channels)
         && length.is_multiple_of(element.vector())
-        && i32::try_from(length).is_ok_and(|length| length <= i32::MAX - (1 << 16));
-    fits.then(|| FrontLaunch {
-        function: format!("depthwise_front_{}", element.name()),
-        threads: THREADS as u32,
-        grid: (
-            length.div_ceil(THREADS * VECTORS * element.vector()) as u32,
-            channels as u32,
-        ),
-        batches: MOST,
+        && length <= MOST_POSITIONS;
+    let along = length.div_ceil(THREADS * VECTORS * element.vector());
+    fits.then(|| Launch {
+        batches: MOST_BLOCKS,
+        ..Launch::new(
+            Family::Front,
+            format!("depthwise_front_{}", element.name()),
+            (along, channels, MOST_BLOCKS),
+            (THREADS, 1),
+        )
     })
 }
 
@@ -63,7 +50,9 @@ mod tests {
 
     #[test]
     fn blocks_cover_the_rows() {
-        let of = |length, element| launch(768, length, element).map(|launch| launch.grid);
+        let of = |length, element| {
+            launch(768, length, element).map(|launch| (launch.grid.0, launch.grid.1))
+        };
         assert_eq!(of(8192, ElementType::Bf16), Some((8, 768)));
         assert_eq!(of(1032, ElementType::Bf16), Some((2, 768)));
         assert_eq!(of(1028, ElementType::F32), Some((3, 768)));
@@ -78,7 +67,7 @@ mod tests {
         assert!(!takes_front(256, 1024, DType::F16));
         assert!(!takes_front(256, 1024, DType::F64));
         assert!(!takes_front(0, 1024, DType::F32));
-        assert!(!takes_front(MOST + 1, 1024, DType::F32));
+        assert!(!takes_front(MOST_BLOCKS + 1, 1024, DType::F32));
         assert!(!takes_front(1, 1 << 31, DType::F32));
     }
 }

@@ -107,14 +107,15 @@ pub(super) enum Family {
     FrameMoments,
     Long,
     LongFrames,
+    Front,
 }
 
 /// The name of the `.cu` file with the kernels of a family for one element type.
 pub(super) fn module(family: Family, element: ElementType) -> &'static str {
     use ElementType::{Bf16, F16, F32};
     use Family::{
-        FrameGradients, FrameMoments, Frames, Long, LongFrames, RowGradients, Rows, UnitGradients,
-        UnitMoments, Units,
+        FrameGradients, FrameMoments, Frames, Front, Long, LongFrames, RowGradients, Rows,
+        UnitGradients, UnitMoments, Units,
     };
     match (family, element) {
         // No recipe of units is of f32.
@@ -145,6 +146,7 @@ pub(super) fn module(family: Family, element: ElementType) -> &'static str {
         (Long | LongFrames | FrameMoments, F32) => "depthwise_long_f32",
         (Long, F16) => "depthwise_long_f16",
         (Long, Bf16) => "depthwise_long_bf16",
+        (Front, _) => "depthwise_front",
     }
 }
 
