@@ -8,7 +8,7 @@
 //
 // A block takes 16 neighbouring channels, and 1024 frames of x and those of dy that they meet at a time, an item. Frames come
 // to shared memory two items ahead, and turn to rows (depthwise_frame_rows.cuh), of which a warp takes those of a channel.
-// Bound by shared memory, where each frame arrives by itself, and by latency: an item takes two barriers.
+// Bound by the L2, of which each frame is asked for by itself, 32 bytes, and by latency: an item takes two barriers.
 #pragma once
 
 #include "depthwise_frame_rows.cuh"
@@ -113,8 +113,16 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
             X::turn(frames + x_turned.first(), base + Shared::ROWS_AT + x_turned.second(), thread);
             Dy::turn(frames + X::FRAMES_BYTES + dy_turned.first(), base + Shared::DY_ROWS_AT + dy_turned.second(), thread);
             __syncthreads();
-            load(i + 2, Remembered::item(base + Shared::REMEMBERED_AT, i + 2), present_channel());
-            Shared::add(sums, x_row, dy_row, (shift - start) / 8);
+            // Copies of all warps at once would keep them waiting for their turn: half of them sum first.
+            const unsigned products_phase = warp / 4 & 1;
+#pragma unroll 1
+            for (unsigned phase = 0; phase < 2; phase++) {
+                if (phase == products_phase) {
+                    Shared::add(sums, x_row, dy_row, (shift - start) / 8);
+                } else {
+                    load(i + 2, Remembered::item(base + Shared::REMEMBERED_AT, i + 2), present_channel());
+                }
+            }
         }
         __syncthreads(); // all rows have been read
         auto &own = reinterpret_cast<typename Shared::Moments::Sums *>(memory)[warp];

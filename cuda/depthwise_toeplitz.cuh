@@ -62,18 +62,37 @@ template <class T> __device__ inline void note_not_finite(uint32_t &sum, uint32_
     }
 }
 
-// Stores two elements at `row + position`, an address divisible by 4, without what lies beyond the row.
-template <class T> __device__ inline void store_word(T *row, int position, int length, uint32_t word)
-{
-    if (position >= 0 && position + 1 < length) {
-        __stcs(reinterpret_cast<uint32_t *>(row + position), word);
-    } else {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            if (position + i >= 0 && position + i < length) Element<T>::put(row + (position + i), word, i);
+// Stores outputs of a row by words of two: those that a lane has from place `at` on, an address divisible by 4, which may be
+// before the row.
+template <class T, bool WHOLE> struct WordStores {
+    uint32_t *to;
+    int words;          // from there on that lie in the row
+    int half_word = -1; // which one begins with the row's last element
+    int lead = 0;       // elements of the first word that are before the row
+
+    // WHOLE: rows begin and end with whole words.
+    __device__ WordStores(T *row, int at, int length)
+    {
+        const int left_over = length > 0 ? length - at : 0;
+        to = kept(reinterpret_cast<uint32_t *>(row + at));
+        words = left_over >> 1;
+        if (!WHOLE) {
+            if (left_over & 1) half_word = words;
+            lead = min(max(-at, 0), 2);
         }
     }
-}
+
+    // Word `word` from the first one on; the others begin in the row, or behind it.
+    __device__ void store(int word, uint32_t pair) const
+    {
+        if (word < words && (WHOLE || word > 0 || lead == 0)) __stcs(to + word, pair);
+        if (!WHOLE) {
+            T *const elements = reinterpret_cast<T *>(to + word);
+            if (word == 0 && lead == 1 && words > 0) Element<T>::put(elements + 1, pair, 1);
+            if (word == half_word) Element<T>::put(elements, pair, 0);
+        }
+    }
+};
 
 // The sum z of one output, whose first sample is at place `start` of `x`, without the tensor cores.
 template <class T>
@@ -117,6 +136,9 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
 
     static constexpr int BEFORE = 24, STAGED = 16 * TILES + BEFORE; // taps in shared memory, of which there are fewer
     static_assert(15 + SHIFTS <= BEFORE && STAGED <= 4 * PITCH);
+
+    // Outputs that may follow the 512, and units that those and these read.
+    static constexpr int MORE_OUTPUTS = 16, UNITS_WITH_MORE = TOEPLITZ_OUTPUTS / 8 + 2 * TILES;
 
     // [term][d]: weight[16 d + k - n - shift]; its registers at outputs n = 2 g, 2 g + 1, 2 g and 2 g + 1, at samples
     // k = 2 t and 2 t + 1, of the last two 8 more.
@@ -209,14 +231,14 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
         return place_of_unit(SEGMENT / 8 * half + 2 * part);
     }
 
-    // 512 sums, over the scale, of 16 outputs each of 8 segments: those at 2 g of segments 2 t and 2 t + 1, and at 2 g + 1.
-    // `origin`: this lane's first samples in shared memory.
-    __device__ void products(float (&sums)[SEGMENT / 16][4], uint32_t origin) const
+    // Sums, over the scale, of the first 16 PARTS outputs of 8 segments: of each 16 those at 2 g of segments 2 t and 2 t + 1, and
+    // at 2 g + 1. `origin`: this lane's first samples in shared memory.
+    template <int PARTS> __device__ void products(float (&sums)[PARTS][4], uint32_t origin) const
     {
 #pragma unroll
-        for (int i = 0; i < SEGMENT / 4; i++) sums[i / 4][i % 4] = SCALED ? 0.0f : bias;
+        for (int i = 0; i < 4 * PARTS; i++) sums[i / 4][i % 4] = SCALED ? 0.0f : bias;
 #pragma unroll
-        for (int steps = 0; steps < STEPS; steps += 2) {
+        for (int steps = 0; steps < TILES + PARTS - 1; steps += 2) {
             uint32_t samples[4];
             load_matrices<false>(samples, origin + 16 * place_of_unit(2 * steps));
 #pragma unroll
@@ -225,7 +247,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
                 for (int step = steps; step < steps + 2; step++) {
                     const int half = 2 * (step - steps);
 #pragma unroll
-                    for (int part = 0; part < SEGMENT / 16; part++) {
+                    for (int part = 0; part < PARTS; part++) {
                         const int d = step - part;
                         if (d < 0 || d >= TILES) continue;
                         multiply_add<T>(sums[part], matrix[term][d], samples[half], samples[half + 1]);
@@ -242,30 +264,29 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
         return SEGMENT * (2 * (threadIdx.x & 3) + half) + 16 * part + 2 * (threadIdx.x >> 2);
     }
 
-    // From those to outputs, two in a word. `samples()`: the OwnSamples of the first of 512 outputs, to sum all of them anew
-    // where one is not finite.
-    template <class F>
-    __device__ void finish(const Correlation &c, float (&sums)[SEGMENT / 16][4], uint32_t (&words)[SEGMENT / 16][2],
-                           const F &samples) const
+    // From those to outputs, two in a word. `samples()`: the OwnSamples of the first output, to sum all of them anew where one is
+    // not finite.
+    template <int PARTS, class F>
+    __device__ void finish(const Correlation &c, float (&sums)[PARTS][4], uint32_t (&words)[PARTS][2], const F &samples) const
     {
         if (SCALED) {
 #pragma unroll
-            for (int i = 0; i < SEGMENT / 4; i++) sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
+            for (int i = 0; i < 4 * PARTS; i++) sums[i / 4][i % 4] = fmaf(sums[i / 4][i % 4], scale, bias);
         }
         if (c.silu) {
 #pragma unroll
-            for (int i = 0; i < SEGMENT / 4; i++) sums[i / 4][i % 4] = silu<T>(sums[i / 4][i % 4]);
+            for (int i = 0; i < 4 * PARTS; i++) sums[i / 4][i % 4] = silu<T>(sums[i / 4][i % 4]);
         }
         uint32_t finite = 0; // NaN where an output is not finite
 #pragma unroll
-        for (int i = 0; i < SEGMENT / 8; i++) {
+        for (int i = 0; i < 2 * PARTS; i++) {
             const float pair[2] = {sums[i / 2][i % 2], sums[i / 2][i % 2 + 2]};
             words[i / 2][i % 2] = Element<T>::pack(pair);
             note_not_finite<T>(finite, words[i / 2][i % 2]);
         }
         if (__any_sync(0xFFFFFFFFu, finite & 0x7FFF7FFFu)) {
 #pragma unroll 1
-            for (int i = 0; i < SEGMENT / 8; i++) {
+            for (int i = 0; i < 2 * PARTS; i++) {
                 const OwnSamples<T> own = samples();
                 const int first = own.start + output(i / 2, i % 2);
                 float pair[2] = {correlate_at(c, own.channel, bias, own.x, first, own.stride),
@@ -273,7 +294,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
                 if (c.silu) pair[0] = silu<T>(pair[0]), pair[1] = silu<T>(pair[1]);
                 const uint32_t word = Element<T>::pack(pair);
 #pragma unroll
-                for (int k = 0; k < SEGMENT / 8; k++) words[k / 2][k % 2] = k == i ? word : words[k / 2][k % 2];
+                for (int k = 0; k < 2 * PARTS; k++) words[k / 2][k % 2] = k == i ? word : words[k / 2][k % 2];
             }
         }
     }
@@ -315,7 +336,10 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
 {
     constexpr bool COPIED = STARTS != RowStarts::Any, ALIGNED = STARTS == RowStarts::Aligned;
     typedef Toeplitz<T, TAPS, SPLIT, COPIED ? 7 : 0> Taps;
-    constexpr int UNITS = Taps::UNITS, LOADS = (UNITS + 31) / 32;
+    // The last tile of a row may have a few outputs more: mostly a row is a few samples longer than its whole tiles.
+    constexpr bool CAN_HAVE_MORE = STARTS == RowStarts::LikeOutputs;
+    constexpr int UNITS = CAN_HAVE_MORE ? Taps::UNITS_WITH_MORE : Taps::UNITS, LOADS = (UNITS + 31) / 32;
+    static_assert(UNITS <= Taps::PLACES && (!CAN_HAVE_MORE || Taps::TILES % 2 == 0)); // two tiles at a time are read
     __shared__ uint4 shared[TOEPLITZ_WARPS][COPIED ? 2 : 1][Taps::PITCH];
     uint4 *units = shared[threadIdx.y][0];
     const int channel = blockIdx.x, lane = threadIdx.x;
@@ -326,7 +350,9 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
 
     // The warp's items: tiles of rows, one after the other.
     const int misaligned_most = c.output_length % VECTOR<T> ? VECTOR<T> - 1 : 0;
-    const unsigned tiles_a_row = (c.output_length + misaligned_most + TOEPLITZ_OUTPUTS - 1) / TOEPLITZ_OUTPUTS;
+    const int places = c.output_length + misaligned_most, over = places % TOEPLITZ_OUTPUTS;
+    const bool has_more = CAN_HAVE_MORE && places > TOEPLITZ_OUTPUTS && over > 0 && over <= Taps::MORE_OUTPUTS;
+    const unsigned tiles_a_row = (places + TOEPLITZ_OUTPUTS - 1) / TOEPLITZ_OUTPUTS - has_more;
     const Share items(c.batch * tiles_a_row, blockIdx.y * blockDim.y + threadIdx.y, gridDim.y * blockDim.y);
     int left_over = items.count;
     int batch = items.begin / tiles_a_row, tile = items.begin - batch * tiles_a_row;
@@ -401,16 +427,17 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
         uint32_t words[SEGMENT / 16][2];
         taps[0].products(sums, shared_address(units + Taps::place_of_samples(lane)));
         taps[0].finish(c, sums, words, [&] { return OwnSamples<T>{channel, x, first - c.left, 1}; });
-        const int at = first + Taps::output(0, 0), left_over_outputs = c.output_length - at;
-        T *const to = y + at;
+        const WordStores<T, ALIGNED> stores(y, first + Taps::output(0, 0), c.output_length);
 #pragma unroll
-        for (int i = 0; i < SEGMENT / 8; i++) {
-            const int k = 16 * (i / 2) + SEGMENT * (i % 2);
-            if (ALIGNED) {
-                if (k < left_over_outputs) __stcs(reinterpret_cast<uint32_t *>(to + k), words[i / 2][i % 2]);
-            } else {
-                store_word(y, at + k, c.output_length, words[i / 2][i % 2]);
-            }
+        for (int i = 0; i < SEGMENT / 8; i++) stores.store(8 * (i / 2) + SEGMENT / 2 * (i % 2), words[i / 2][i % 2]);
+        const int behind = first + TOEPLITZ_OUTPUTS;
+        if (has_more && behind < c.output_length && behind + Taps::MORE_OUTPUTS >= c.output_length) {
+            // As one segment more, in all columns.
+            float more_sums[1][4];
+            uint32_t more[1][2];
+            taps[0].products(more_sums, shared_address(units + place_of_unit(TOEPLITZ_OUTPUTS / 8) + (lane >> 3)));
+            taps[0].finish(c, more_sums, more, [&] { return OwnSamples<T>{channel, x, behind - c.left, 1}; });
+            if ((lane & 3) == 0) WordStores<T, ALIGNED>(y, behind + Taps::output(0, 0), c.output_length).store(0, more[0][0]);
         }
     }
 }

@@ -41,7 +41,8 @@ template <class T, bool SPLIT, RowStarts STARTS> __device__ void unit_gradients(
         tiles.arrive(dy_units, x_units);
         const int first = tiles.first(), lead = tiles.lead();
         T *const dx = dx_rows + static_cast<long long>(tiles.now.batch) * g.channels * g.input_length;
-        const WordStores<T, STARTS> stores(dx - lead, first, lead, g.dx ? lead + g.input_length : 0);
+        const WordStores<T, STARTS == RowStarts::Aligned> stores(dx, first + 2 * static_cast<int>(threadIdx.x) - lead,
+                                                                 g.dx ? g.input_length : 0);
         uint32_t finite = 0; // NaN where dx is not finite
         sums.begin_tile();
         const auto make = [&](int round) {

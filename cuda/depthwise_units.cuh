@@ -53,38 +53,6 @@ __device__ inline void copy_units(uint4 *to, const T *units, int first, int end)
     }
 }
 
-// Stores what a warp makes of a tile of a row, from place `first` on: words of two samples, a lane those that are 32 apart.
-template <class T, RowStarts STARTS> struct WordStores {
-    uint32_t *to;
-    int words;         // of this lane that lie in the row, all of them but its lead
-    int half_word = -1; // which one begins with the row's last sample
-    int lead = 0;      // samples of the lane's first word that are before the row
-
-    // `units`: where place 0 lies; `end`: behind the last sample, 0 to store nothing.
-    __device__ WordStores(T *units, int first, int row_lead, int end)
-    {
-        const int lane = threadIdx.x, left_over = max(end - first, 0);
-        to = kept(reinterpret_cast<uint32_t *>(units + first) + lane);
-        words = left_over / 2 - lane;
-        if constexpr (STARTS != RowStarts::Aligned) {
-            if (left_over % 2 == 1) half_word = words;
-            lead = min(max(row_lead - first - 2 * lane, 0), 2);
-        }
-    }
-
-    // `word`: a multiple of 32.
-    __device__ void store(int word, uint32_t pair) const
-    {
-        const bool is_whole = STARTS == RowStarts::Aligned || word > 0 || lead == 0;
-        if (is_whole && word < words) __stcs(to + word, pair);
-        if constexpr (STARTS != RowStarts::Aligned) {
-            T *const samples = reinterpret_cast<T *>(to + word);
-            if (word == 0 && lead == 1 && words > 0) Element<T>::put(samples + 1, pair, 1);
-            if (word == half_word) Element<T>::put(samples, pair, 0);
-        }
-    }
-};
-
 // From the beginning of the line of 128 bytes to a place of a row, in units.
 template <class T> __device__ inline int units_in_line(const T *row, int place)
 {
@@ -195,7 +163,7 @@ template <class T, int UNITS, bool SPLIT, RowStarts STARTS> __device__ void corr
     LoadedBias loaded_bias(c.bias, channel); // before the taps, which are waited for
     const Taps taps(c.weight, channel, c.taps, false, shift);
     const float bias = loaded_bias.take();
-    const WordStores<T, STARTS> stores(y - lead, first, lead, end);
+    const WordStores<T, STARTS == RowStarts::Aligned> stores(y, first + 2 * static_cast<int>(threadIdx.x) - lead, c.output_length);
     wait_for_copies<0>();
     __syncwarp();
     if constexpr (STARTS != RowStarts::Aligned) {

@@ -69,6 +69,8 @@ fn what_is_not_finite_stays_in_its_row(device: &Device) -> Result<()> {
         (5, 41, 611, 610),
         (5, 7, 611, 0),
         (5, 7, 611, 610),
+        (5, 41, 517, 510), // where a row is a few samples longer than a tile
+        (5, 41, 517, 516),
     ] {
         let left = taps / 2;
         let case = Case::new([3, channels, length], taps, Symmetric(left));

@@ -270,6 +270,10 @@ fn rows_between_vectors(device: &Device) -> Result<()> {
         (634, 33, Symmetric(16)),
         (1145, 128, Causal),
         (519, 127, Symmetric(63)),
+        (517, 128, Causal), // a few samples more than a tile
+        (1033, 40, Causal), // as many more as a tile can have
+        (1033, 64, Symmetric(32)),
+        (1034, 40, Causal), // one more
         (1300, 300, Causal),
     ] {
         let case = Case::new([3, 5, length], taps, padding);
