@@ -17,13 +17,17 @@ constexpr __host__ __device__ int pairs_of_taps(int taps) { return (taps + 7 + 7
 
 // What a warp has of the sums of a channel. Those of one tile are apart from those of all, and lose less by rounding.
 template <class T, int PAIRS> struct UnitMoments {
-    static constexpr int UNITS = 2 * PAIRS;                       // of dy, that a unit of x meets
-    static constexpr int MATRICES = (UNITS + 8 + 3) / 4 * 4;      // from so many units on, 8 in each
-    static constexpr int KEPT = MATRICES > 16 ? MATRICES - 16 : 0; // that the next 16 units have as well
+    static constexpr int UNITS = 2 * PAIRS;                  // of dy, that a unit of x meets
+    static constexpr int MATRICES = (UNITS + 8 + 3) / 4 * 4; // from so many units on, 8 in each
+    static constexpr int OPERANDS = PAIRS < 4 ? PAIRS : 4;   // in registers at a time
+    static_assert(PAIRS <= 12);
     static constexpr uint32_t ONES = Element<T>::BFLOAT ? 0x3F803F80u : 0x3C003C00u; // two
     float moments[PAIRS][4] = {}, dy_sums[4] = {}; // at columns i = 2 t and 2 t + 1 of rows g and g + 8
     float tile_moments[PAIRS][4], tile_dy_sums[4];
-    uint32_t matrices[MATRICES];
+    // Operand A of pair q: the matrices of 8 units from unit 2 q and from 2 q + 1 on, and from 2 q + 8 and 2 q + 9 on, those of
+    // pair q + 4. So it has half of the latter already, which is as good in the second half as in the first, if the units of x
+    // change their places as well: no register is moved.
+    uint32_t operands[OPERANDS][4];
 
     __device__ void begin_tile()
     {
@@ -35,34 +39,40 @@ template <class T, int PAIRS> struct UnitMoments {
         }
     }
 
+    // The matrices from `unit` of a lane's units on, and the next one, to one half of an operand.
+    __device__ void load_half(int operand, int half, const uint4 *unit)
+    {
+        uint32_t two[2];
+        load_matrices<true>(two, unit);
+        operands[operand][2 * half] = two[0], operands[operand][2 * half + 1] = two[1];
+    }
+
     // 16 units of x, and of dy with their neighbours. `line`: the first of those in line with x, to sum for the bias;
     // `first`: whether these are the first units of the tile.
     __device__ void add(const uint4 *dy, const uint4 *x, const uint4 *line, bool first)
     {
         const int lane = threadIdx.x;
+        const uint4 *const units = dy + (lane & 7) + (lane >> 3 & 1) + 8 * (lane >> 4);
 #pragma unroll
-        for (int j = 0; j < KEPT; j++) {
-            if (!first) matrices[j] = matrices[j + 16];
-        }
-#pragma unroll
-        for (int j = 0; j < MATRICES; j += 4) {
-            if ((j >= UNITS && j + 4 <= 8) || (j + 4 <= KEPT && !first)) continue; // for nobody, or there already
-            uint32_t four[4];
-            load_matrices<true>(four, dy + j + (lane & 7) + (lane >> 3));
-#pragma unroll
-            for (int k = 0; k < 4; k++) matrices[j + k] = four[k];
+        for (int i = 0; i < OPERANDS; i++) {
+            // How often its halves changed for the 16 units before.
+            const int changes = (PAIRS - 1 - i) / 4;
+            if (first || changes == 0) {
+                load_matrices<true>(operands[i], units + 2 * i);
+            } else if (changes == 1) {
+                load_half(i, 1, units + 2 * i + 8);
+            }
         }
         uint32_t samples[2];
         load_matrices<true>(samples, x + (lane & 15));
 #pragma unroll
         for (int pair = 0; pair < PAIRS; pair++) {
-            const int j = 2 * pair;
-            const uint32_t two_units[4] = {matrices[j], matrices[j + 1], matrices[j + 8], matrices[j + 9]};
-            multiply_add<T>(tile_moments[pair], two_units, samples[0], samples[1]);
+            const int i = pair % 4, swapped = pair / 4 % 2;
+            if (pair >= 4) load_half(i, 1 - swapped, units + 2 * pair + 8);
+            multiply_add<T>(tile_moments[pair], operands[i], samples[swapped], samples[1 - swapped]);
         }
         load_matrices<true>(samples, line + (lane & 15));
-        const uint32_t unit[4] = {samples[0], 0, samples[1], 0};
-        multiply_add<T>(tile_dy_sums, unit, ONES, ONES);
+        multiply_add_unit<T>(tile_dy_sums, samples, ONES);
     }
 
     __device__ void end_tile()
