@@ -8,7 +8,7 @@
 //
 // A block takes 16 neighbouring channels, and 1024 frames of x and those of dy that they meet at a time, an item. Frames come
 // to shared memory two items ahead, and turn to rows (depthwise_frame_rows.cuh), of which a warp takes those of a channel.
-// Bound by the L2, of which each frame is asked for by itself, 32 bytes, and by latency: an item takes two barriers.
+// Bound by the L2, which is asked for each frame by itself, 32 bytes, and by latency: an item takes two barriers.
 #pragma once
 
 #include "depthwise_frame_rows.cuh"
@@ -113,7 +113,7 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
             X::turn(frames + x_turned.first(), base + Shared::ROWS_AT + x_turned.second(), thread);
             Dy::turn(frames + X::FRAMES_BYTES + dy_turned.first(), base + Shared::DY_ROWS_AT + dy_turned.second(), thread);
             __syncthreads();
-            // Copies of all warps at once would keep them waiting for their turn: half of them sum first.
+            // Copies of all warps at once would queue, and nothing be summed meanwhile: half of the warps sum first.
             const unsigned products_phase = warp / 4 & 1;
 #pragma unroll 1
             for (unsigned phase = 0; phase < 2; phase++) {

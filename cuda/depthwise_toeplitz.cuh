@@ -7,7 +7,7 @@
 //     y[t + n] = sum over p of x[t + p - left] * weight[p - n].
 //
 // A warp makes 512 outputs of a row at a time, in 8 segments of 64: operand A is 16 outputs by 16 samples of the matrix, B the
-// same 16 samples of each segment, which `ldmatrix` reads from shared memory. A tile of A that starts at output 16 m and
+// same 16 samples of each segment, which `ldmatrix` reads from shared memory. The last tile of a row may have 16 more. A tile of A that starts at output 16 m and
 // sample 16 k depends on d = k - m alone: so the whole matrix is a few tiles, kept in registers over all rows of the channel
 // that a warp takes. Rows g and g + 8 of A are outputs 2 g and 2 g + 1, so that a lane has both of a word.
 //
@@ -121,7 +121,7 @@ constexpr int TOEPLITZ_OUTPUTS = 512; // of a warp at a time: 8 segments
 // Where a warp's unit of 8 samples lies in shared memory: 8 units, one in each segment, in different banks.
 constexpr __device__ int place_of_unit(int unit) { return unit + unit / 8; }
 
-constexpr int TOEPLITZ_WARPS = 4; // of a block
+constexpr int TOEPLITZ_WARPS = 4; // of a block, at most
 
 // The taps of a channel as a warp multiplies by them: at most TAPS, shifted by up to SHIFTS samples.
 template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
@@ -137,7 +137,7 @@ template <class T, int TAPS, bool SPLIT, int SHIFTS> struct Toeplitz {
     static constexpr int BEFORE = 24, STAGED = 16 * TILES + BEFORE; // taps in shared memory, of which there are fewer
     static_assert(15 + SHIFTS <= BEFORE && STAGED <= 4 * PITCH);
 
-    // Outputs that may follow the 512, and units that those and these read.
+    // Outputs that may follow the 512, and units that all of them read.
     static constexpr int MORE_OUTPUTS = 16, UNITS_WITH_MORE = TOEPLITZ_OUTPUTS / 8 + 2 * TILES;
 
     // [term][d]: weight[16 d + k - n - shift]; its registers at outputs n = 2 g, 2 g + 1, 2 g and 2 g + 1, at samples
@@ -336,7 +336,8 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
 {
     constexpr bool COPIED = STARTS != RowStarts::Any, ALIGNED = STARTS == RowStarts::Aligned;
     typedef Toeplitz<T, TAPS, SPLIT, COPIED ? 7 : 0> Taps;
-    // The last tile of a row may have a few outputs more: mostly a row is a few samples longer than its whole tiles.
+    // The last tile of a row may have a few outputs more: tiles begin up to 7 places before the row, and so even one of 1023
+    // samples would take a few of a third tile.
     constexpr bool CAN_HAVE_MORE = STARTS == RowStarts::LikeOutputs;
     constexpr int UNITS = CAN_HAVE_MORE ? Taps::UNITS_WITH_MORE : Taps::UNITS, LOADS = (UNITS + 31) / 32;
     static_assert(UNITS <= Taps::PLACES && (!CAN_HAVE_MORE || Taps::TILES % 2 == 0)); // two tiles at a time are read
@@ -432,7 +433,7 @@ template <class T, int TAPS, bool SPLIT, RowStarts STARTS> __device__ void corre
         for (int i = 0; i < SEGMENT / 8; i++) stores.store(8 * (i / 2) + SEGMENT / 2 * (i % 2), words[i / 2][i % 2]);
         const int behind = first + TOEPLITZ_OUTPUTS;
         if (has_more && behind < c.output_length && behind + Taps::MORE_OUTPUTS >= c.output_length) {
-            // As one segment more, in all columns.
+            // As a segment of which `ldmatrix` reads the same samples for all eight: all columns are the same.
             float more_sums[1][4];
             uint32_t more[1][2];
             taps[0].products(more_sums, shared_address(units + place_of_unit(TOEPLITZ_OUTPUTS / 8) + (lane >> 3)));

@@ -18,9 +18,9 @@ constexpr __host__ __device__ int pairs_of_taps(int taps) { return (taps + 7 + 7
 // What a warp has of the sums of a channel. Those of one tile are apart from those of all, and lose less by rounding.
 template <class T, int PAIRS> struct UnitMoments {
     static constexpr int UNITS = 2 * PAIRS;                  // of dy, that a unit of x meets
-    static constexpr int MATRICES = (UNITS + 8 + 3) / 4 * 4; // from so many units on, 8 in each
+    static constexpr int MATRICES = (UNITS + 8 + 3) / 4 * 4; // from at most so many units on, 8 in each
     static constexpr int OPERANDS = PAIRS < 4 ? PAIRS : 4;   // in registers at a time
-    static_assert(PAIRS <= 12);
+    static_assert(PAIRS <= 12); // with more, a half would change twice before the next 16 units
     static constexpr uint32_t ONES = Element<T>::BFLOAT ? 0x3F803F80u : 0x3C003C00u; // two
     float moments[PAIRS][4] = {}, dy_sums[4] = {}; // at columns i = 2 t and 2 t + 1 of rows g and g + 8
     float tile_moments[PAIRS][4], tile_dy_sums[4];
@@ -39,11 +39,11 @@ template <class T, int PAIRS> struct UnitMoments {
         }
     }
 
-    // The matrices from `unit` of a lane's units on, and the next one, to one half of an operand.
-    __device__ void load_half(int operand, int half, const uint4 *unit)
+    // To one half of an operand the matrices from a unit on and from the next one on. `row`: the lane's of both.
+    __device__ void load_half(int operand, int half, const uint4 *row)
     {
         uint32_t two[2];
-        load_matrices<true>(two, unit);
+        load_matrices<true>(two, row);
         operands[operand][2 * half] = two[0], operands[operand][2 * half + 1] = two[1];
     }
 
@@ -55,7 +55,7 @@ template <class T, int PAIRS> struct UnitMoments {
         const uint4 *const units = dy + (lane & 7) + (lane >> 3 & 1) + 8 * (lane >> 4);
 #pragma unroll
         for (int i = 0; i < OPERANDS; i++) {
-            // How often its halves changed for the 16 units before.
+            // Its halves that changed with the 16 units before, the first one first: they are what these units need.
             const int changes = (PAIRS - 1 - i) / 4;
             if (first || changes == 0) {
                 load_matrices<true>(operands[i], units + 2 * i);

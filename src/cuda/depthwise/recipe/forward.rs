@@ -11,14 +11,17 @@ use crate::Error;
 /// Taps that the tensor cores' kernels take at most.
 pub(super) const TOEPLITZ_TAPS: [usize; 3] = [32, 64, 128];
 
-/// Outputs of a warp of those at a time, warps of a block, and turns of a warp that are
+/// Outputs of a warp of those at a time, warps of a block at most, and turns of a warp that are
 /// worth setting it up.
 pub(super) const TOEPLITZ_OUTPUTS: usize = 512;
 const TOEPLITZ_WARPS: usize = 4;
 const TOEPLITZ_TURNS: usize = 16;
 
-/// Warps of a block where it has all tiles of a channel: more blocks find room at the same time, and those that do not leave
-/// less of the GPU idle in the end.
+/// Blocks of so many warps that a large GPU has room for, with the registers of 128 taps.
+const TOEPLITZ_BLOCKS: usize = 5 * 132;
+
+/// Warps of a block where it has all tiles of a channel and there are up to twice as many blocks as find room: of smaller ones
+/// all do, and none begins when the others end.
 const FEWER_TOEPLITZ_WARPS: usize = 2;
 
 /// Whether there is a kernel for channels-last tensors as they lie.
@@ -105,9 +108,12 @@ pub(in super::super) fn correlation(
         (Conv1dLayout::Bhl, None, Some(taps)) if element != ElementType::F32 => {
             let tiles = (c.output_length + element.vector()).div_ceil(TOEPLITZ_OUTPUTS);
             let parts = c.batch.saturating_mul(tiles) / (TOEPLITZ_WARPS * TOEPLITZ_TURNS);
-            let (parts, warps) = match parts {
-                0 | 1 => (1, FEWER_TOEPLITZ_WARPS),
-                _ => (parts.min(MOST_BLOCKS), TOEPLITZ_WARPS),
+            let parts = parts.clamp(1, MOST_BLOCKS);
+            let slightly_too_many =
+                (TOEPLITZ_BLOCKS + 1..=2 * TOEPLITZ_BLOCKS).contains(&c.channels);
+            let warps = match parts {
+                1 if slightly_too_many => FEWER_TOEPLITZ_WARPS,
+                _ => TOEPLITZ_WARPS,
             };
             let split = if same_type { "" } else { "_split" };
             let row_starts = match (whole_rows, starts.further_than_outputs(c, element)) {
@@ -168,14 +174,19 @@ mod tests {
 
     #[test]
     fn blocks_of_many_taps() {
-        let blocks = |length| {
-            let c = geometry(Bhl, (16, 768, length), 128);
+        let blocks = |channels, length| {
+            let c = geometry(Bhl, (16, channels, length), 128);
             let launch = correlation(&c, Bf16, ALIGNED, true, MEMORY).unwrap();
             (launch.grid, launch.block)
         };
-        // At most 48 tiles of a channel, and 272.
-        assert_eq!(blocks(1024), ((768, 1, 1), (32, 2, 1)));
-        assert_eq!(blocks(8192), ((768, 4, 1), (32, 4, 1)));
+        // At most 48, 96, 128 and 272 tiles of a channel.
+        for length in [1024, 3000] {
+            assert_eq!(blocks(768, length), ((768, 1, 1), (32, 2, 1)));
+            assert_eq!(blocks(64, length), ((64, 1, 1), (32, 4, 1)));
+            assert_eq!(blocks(2048, length), ((2048, 1, 1), (32, 4, 1)));
+        }
+        assert_eq!(blocks(768, 4000), ((768, 2, 1), (32, 4, 1)));
+        assert_eq!(blocks(768, 8192), ((768, 4, 1), (32, 4, 1)));
     }
 
     #[test]
