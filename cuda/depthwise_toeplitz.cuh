@@ -6,10 +6,11 @@
 //
 //     y[t + n] = sum over p of x[t + p - left] * weight[p - n].
 //
-// A warp makes 512 outputs of a row at a time, in 8 segments of 64: operand A is 16 outputs by 16 samples of the matrix, B the
-// same 16 samples of each segment, which `ldmatrix` reads from shared memory. The last tile of a row may have 16 more. A tile of A that starts at output 16 m and
-// sample 16 k depends on d = k - m alone: so the whole matrix is a few tiles, kept in registers over all rows of the channel
-// that a warp takes. Rows g and g + 8 of A are outputs 2 g and 2 g + 1, so that a lane has both of a word.
+// A warp makes 512 outputs of a row at a time, the last time up to 16 more, in 8 segments of 64: operand A is 16 outputs by 16
+// samples of the matrix, B the same 16 samples of each segment, which `ldmatrix` reads from shared memory. A tile of A that
+// starts at output 16 m and sample 16 k depends on d = k - m alone: so the whole matrix is a few tiles, kept in registers over
+// all rows of the channel that a warp takes. Rows g and g + 8 of A are outputs 2 g and 2 g + 1, so that a lane has both of a
+// word.
 //
 // Weights that are not of the elements' type are split into two terms of it, which keeps their
 // precision. A product with a zero of the matrix would spread NaN and infinity to outputs that

@@ -3,7 +3,7 @@
 use super::rows::{known_padding, vectors_a_row, FORWARD_PADDINGS, HALF_PADDINGS, ROW_THREADS};
 use super::{
     check, frames, kernel_taps, toeplitz_frames, units, ElementType, Family, Launch, LineStarts,
-    EXACT_TAPS, LIKE_OUTPUTS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+    EXACT_TAPS, LIKE_OUTPUTS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, MULTIPROCESSORS, SHORT_TAPS,
 };
 use crate::depthwise::{Conv1dLayout, Correlation};
 use crate::Error;
@@ -18,7 +18,7 @@ const TOEPLITZ_WARPS: usize = 4;
 const TOEPLITZ_TURNS: usize = 16;
 
 /// Blocks of so many warps that a large GPU has room for, with the registers of 128 taps.
-const TOEPLITZ_BLOCKS: usize = 5 * 132;
+const TOEPLITZ_BLOCKS: usize = 5 * MULTIPROCESSORS;
 
 /// Warps of a block where it has all tiles of a channel and there are up to twice as many blocks as find room: of smaller ones
 /// all do, and none begins when the others end.

@@ -1,7 +1,7 @@
 //! How channels-last tensors are cut into tiles.
 
 use super::gradients::suffix;
-use super::{kernel_taps, ElementType, Family, Launch, EXACT_TAPS, MOST_BLOCKS};
+use super::{kernel_taps, ElementType, Family, Launch, EXACT_TAPS, MOST_BLOCKS, MULTIPROCESSORS};
 use crate::depthwise::{Activation, Correlation};
 
 /// Threads of a block along the channels, and along the frames.
@@ -17,10 +17,10 @@ const GRADIENT_STAGES: usize = 2;
 
 /// Blocks that keep every multiprocessor of a large GPU busy with gradients: two a multiprocessor. More of them were slower,
 /// as they read and write memory at more places at a time.
-const GRADIENT_BLOCKS: usize = 132 * 2;
+const GRADIENT_BLOCKS: usize = 2 * MULTIPROCESSORS;
 
 /// Blocks of two tiles that keep every multiprocessor of a large GPU busy.
-const DOUBLE_BLOCKS: usize = 132 * 3;
+const DOUBLE_BLOCKS: usize = 3 * MULTIPROCESSORS;
 
 /// Neighbouring tiles of a block, forward: with many taps blocks of one tile would be too few.
 fn tiles_of_a_block(taps: usize, channels: usize) -> usize {

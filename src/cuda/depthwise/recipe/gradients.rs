@@ -3,7 +3,7 @@
 use super::rows::{cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_PADDINGS};
 use super::{
     check_gradients, frame_moments, frames, kernel_taps, units, word, ElementType, Family, Launch,
-    LineStarts, EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, SHORT_TAPS,
+    LineStarts, EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, MULTIPROCESSORS, SHORT_TAPS,
 };
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 use crate::Error;
@@ -22,7 +22,7 @@ pub(super) const TILE_WARPS: usize = 2;
 const TILE_VECTORS: usize = 32;
 
 /// Blocks of those that keep a large GPU busy, and tiles of a warp that are worth a piece.
-const TILE_BLOCKS: usize = 132 * 5;
+const TILE_BLOCKS: usize = 5 * MULTIPROCESSORS;
 const TILES_A_WARP: usize = 4;
 
 /// Pieces of each channel for blocks of [`TILE_WARPS`] that take so many tiles together.

@@ -199,6 +199,9 @@ const MOST_CHANNELS: usize = 32 * MOST_BLOCKS;
 /// The size of a grid in its second and third dimension.
 const MOST_BLOCKS: usize = 65535;
 
+/// Multiprocessors of a large GPU, for which blocks are counted.
+const MULTIPROCESSORS: usize = 132;
+
 /// Taps beyond which a sum no longer fits the registers: other kernels take over.
 pub(crate) const SHORT_TAPS: usize = 16;
 

@@ -1,8 +1,7 @@
 //! How blocks share the tiles of groups of channels of the tensor cores' channels-last kernels, see
 //! `cuda/depthwise_frame_turns.cuh`.
 
-/// Multiprocessors of a large GPU, each of which has a block at a time.
-const MULTIPROCESSORS: usize = 132;
+use super::MULTIPROCESSORS;
 
 /// Parts of a group, at most.
 const MOST_PARTS: usize = 512;
