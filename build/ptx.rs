@@ -51,11 +51,13 @@ pub fn compile() -> Result<(), String> {
                 .map_err(|e| format!("nvcc made no {}: {e}", ptx.display()))?;
             for kernel in cut::kernels(&text) {
                 let path = folder.join(format!("{}.ptx.z", kernel.name));
-                fs::write(&path, compressed(&kernel.ptx)?)
+                let (ptx, alone) = for_target(kernel.ptx, architecture);
+                fs::write(&path, compressed(&ptx)?)
                     .map_err(|e| format!("{}: {e}", path.display()))?;
                 let function = kernel.name;
                 table += &format!(
-                    "    ({architecture}, {name:?}, {function:?}, include_bytes!({path:?})),\n"
+                    "    Entry {{ architecture: {architecture}, alone: {alone}, module: {name:?}, \
+                     function: {function:?}, compressed: include_bytes!({path:?}) }},\n"
                 );
             }
         }
@@ -67,6 +69,20 @@ pub fn compile() -> Result<(), String> {
         release(&compiler)
     );
     Ok(())
+}
+
+/// What the kernels' sources write before an instruction that an architecture has but not all later ones: to nvcc, which
+/// `bindgen_cuda` asks for code that all of them run, it is a comment.
+const ALONE: &str = "//alone: ";
+
+/// The PTX of a kernel, and whether it is for its architecture alone, which it has to say then.
+fn for_target(ptx: String, architecture: usize) -> (String, bool) {
+    if !ptx.contains(ALONE) {
+        return (ptx, false);
+    }
+    let target = format!(".target sm_{architecture}");
+    let alone = ptx.replacen(&target, &format!("{target}a"), 1);
+    (alone.replace(ALONE, ""), true)
 }
 
 /// PTX is wordy: zlib makes it twenty times smaller.

@@ -2,6 +2,7 @@
 // barriers that count arrivals and bytes, asynchronous copies; and constant matrices from shared memory.
 #pragma once
 #include "async_copy.cuh"
+#include "barriers.cuh"
 #include "row_stages.cuh"
 
 extern __shared__ __align__(1024) uint4 shared_memory[];
@@ -21,22 +22,13 @@ DEVICE Word rank_in_cluster()
     return rank;
 }
 DEVICE void cluster_barrier() { asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory"); }
-DEVICE void barrier_create(Word barrier, int arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(barrier), "r"(arrivals) : "memory"); }
 DEVICE void barrier_arrive(Word barrier, int expected_bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(barrier), "r"(expected_bytes) : "memory");
 }
-DEVICE void barrier_arrive(Word barrier) { asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(barrier) : "memory"); }
 DEVICE void barrier_arrive_in_cluster(Word barrier)
 {
     asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _,[%0];" ::"r"(barrier) : "memory");
-}
-DEVICE void barrier_wait(Word barrier, Word parity)
-{
-    asm volatile("{\n.reg .pred done;\nAGAIN: mbarrier.try_wait.parity.shared::cta.b64 done,[%0],%1;\n"
-                 "@!done bra AGAIN;\n}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
 }
 // Copies shared memory of this block to that of another one, whose `barrier` counts the bytes.
 DEVICE void send(Word to, Word from, int bytes, Word barrier)

@@ -7,7 +7,13 @@
 
 constexpr int GRADIENT_FRAMES = 4; // of dx, that a thread makes at a time
 
-// Blocks: x over groups of channels, y over every so many-th tile of all batch items. Exactly K taps.
+// C of them, loaded and stored at once.
+template <int C> struct alignas(4 * C) Floats {
+    float values[C];
+};
+
+// Blocks: x over groups of channels, y over every so many-th tile of all batch items. Exactly K taps. The channels are whole
+// groups of C, and the pieces begin at a multiple of 16 bytes.
 template <class T, int K, int C, bool SILU> __device__ void frame_gradients(const Gradient &g)
 {
     constexpr int TILE_FRAMES = TILE_LINES * GRADIENT_FRAMES;
@@ -121,21 +127,42 @@ template <class T, int K, int C, bool SILU> __device__ void frame_gradients(cons
     }
     if (!wants_sums(g)) return;
 
-    // The sums of all lines of threads, where parameters and tiles were; padded against conflicts of banks.
-    constexpr int PITCH = WIDTH + 4;
+    // The sums of all lines of threads, where parameters and tiles were. Those of a thread's channels lie as in the pieces,
+    // UNITS units of C floats; an odd distance between threads keeps them in different banks.
+    constexpr int UNITS = K + 1, PITCH = (UNITS | 1) * C;
+    typedef Floats<C> Unit;
+    Unit units[UNITS];
 #pragma unroll
-    for (int j = 0; j <= K; j++) {
-        float *to = shared + (threadIdx.y * (K + 1) + j) * PITCH + threadIdx.x * C;
+    for (int k = 0; k < C; k++) {
 #pragma unroll
-        for (int k = 0; k < C; k++) to[k] = j < K ? dweight[j < K ? j : 0][k] : dbias[k];
+        for (int j = 0; j <= K; j++) {
+            const int at = k * UNITS + j;
+            units[at / C].values[at % C] = j < K ? dweight[j < K ? j : 0][k] : dbias[k];
+        }
     }
-    __syncthreads();
     const int thread = threadIdx.y * TILE_THREADS + threadIdx.x;
-    for (int i = thread; i < min(WIDTH, count) * (K + 1); i += FrameTile::THREADS) {
-        const float *from = shared + i % (K + 1) * PITCH + i / (K + 1);
-        float sum = 0.0f;
+    Unit *const own = reinterpret_cast<Unit *>(shared + thread * PITCH);
 #pragma unroll
-        for (int line = 0; line < TILE_LINES; line++) sum += from[line * (K + 1) * PITCH];
-        leave_sum(g, blockIdx.y, first_channel + i / (K + 1), i % (K + 1), sum);
+    for (int i = 0; i < UNITS; i++) own[i] = units[i];
+    __syncthreads();
+    for (int i = thread; i < min(WIDTH, count) / C * UNITS; i += FrameTile::THREADS) {
+        const Unit *const from = reinterpret_cast<const Unit *>(shared + i / UNITS * PITCH) + i % UNITS;
+        Unit sum = {};
+#pragma unroll
+        for (int line = 0; line < TILE_LINES; line++) {
+            const Unit part = from[line * (TILE_THREADS * PITCH / C)];
+#pragma unroll
+            for (int k = 0; k < C; k++) sum.values[k] += part.values[k];
+        }
+        if (g.pieces) {
+            const long long first = (blockIdx.y * static_cast<long long>(g.channels) + first_channel) * UNITS;
+            reinterpret_cast<Unit *>(g.pieces + first)[i] = sum;
+        } else {
+#pragma unroll
+            for (int k = 0; k < C; k++) {
+                const int at = i * C + k;
+                write_sum(g.weight_gradient, g.bias_gradient, K, first_channel + at / UNITS, at % UNITS, sum.values[k]);
+            }
+        }
     }
 }

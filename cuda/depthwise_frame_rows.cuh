@@ -42,7 +42,7 @@ template <int CHANNELS, int UNITS> struct FrameRows {
     // those of a unit each of 8 channels, two of each octet, as rows turn to frames: rows of octets are STEP units further.
     static constexpr int PITCH = UNITS + (UNITS - 1) / 8, ROW = PITCH + (12 - PITCH % 8) % 8;
     static constexpr int FRAMES_BYTES = 16 * FRAMES * OCTETS, ROWS_BYTES = 16 * (CHANNELS * ROW + OCTETS * STEP);
-    static_assert((OCTETS == 2 || OCTETS == 4) && UNITS % 4 == 0);
+    static_assert((OCTETS == 2 || OCTETS == 4) && UNITS % 2 == 0);
 
     // Where 8 channels of a frame lie, in units: those of frames 2 i, 2 i + 1 of 4 units in different banks.
     static __device__ int place(int frame, int octet)

@@ -8,6 +8,7 @@
 #include "depthwise_frame_gradients.cuh"
 #include "depthwise_frame_moments.cuh"
 #include "depthwise_frames.cuh"
+#include "depthwise_loaded_frames.cuh"
 #include "depthwise_long.cuh"
 #include "depthwise_row_gradients.cuh"
 #include "depthwise_toeplitz.cuh"
@@ -261,7 +262,7 @@
     DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 128, _like_outputs, LikeOutputs)
 
 #define DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, TAPS)                                        \
-    extern "C" __global__ void __launch_bounds__(32 * FRAME_WARPS, 1)                           \
+    extern "C" __global__ void __launch_bounds__(32 * ROLES_WARPS, 1)                           \
         depthwise_frame_moments_##TAPS##_##NAME(const __grid_constant__ Gradient g)             \
     {                                                                                           \
         frame_moments<TYPE, pairs_of_taps(TAPS)>(g);                                            \
@@ -272,7 +273,7 @@
     DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 64)                                              \
     DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 128)
 
-// The last arguments: channels of a block, rounds of 512 outputs of an item, buffers of rows.
+// The last arguments: channels of a block, rounds of 512 outputs of an item.
 #define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT, ...)                  \
     extern "C" __global__ void __launch_bounds__(32 * FRAME_WARPS, 1)                           \
         depthwise_toeplitz_frames_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c) \
@@ -282,14 +283,33 @@
 
 // A warp has the taps of two channels in registers or, of two terms and of the small ones, those of one.
 #define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS)                                        \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, , false, 32, 1, 3)                       \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true, 16, 2, 3)                  \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _fewer, false, 32, 1, 2)                 \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_fewer, true, 16, 2, 2)            \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _small, false, 16, 1, 2)                 \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_small, true, 16, 1, 2)
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, , false, 32, 1)                          \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true, 16, 2)                     \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _small, false, 16, 1)                    \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_small, true, 16, 1)
 
 #define DEPTHWISE_TOEPLITZ_FRAMES(TYPE, NAME)                                                   \
     DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32)                                              \
     DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 64)                                              \
     DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 128)
+
+// For one compute capability: no other passes registers on in the same way.
+#if __CUDA_ARCH__ == 900
+#define DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, ...)                           \
+    extern "C" __global__ void __launch_bounds__(32 * ROLES_WARPS, 1)                           \
+        depthwise_loaded_frames_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c)  \
+    {                                                                                           \
+        correlate_loaded_frames<TYPE, TAPS, __VA_ARGS__>(c);                                    \
+    }
+#else
+#define DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, ...)
+#endif
+
+#define DEPTHWISE_LOADED_FRAMES_TAPS(TYPE, NAME, TAPS)                                          \
+    DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS, , false, 32, 1)                            \
+    DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true, 16, 2)
+
+#define DEPTHWISE_LOADED_FRAMES(TYPE, NAME)                                                     \
+    DEPTHWISE_LOADED_FRAMES_TAPS(TYPE, NAME, 32)                                                \
+    DEPTHWISE_LOADED_FRAMES_TAPS(TYPE, NAME, 64)                                                \
+    DEPTHWISE_LOADED_FRAMES_TAPS(TYPE, NAME, 128)

@@ -4,13 +4,14 @@ use super::arguments::{CorrelationArguments, Parameter};
 use super::operand::{
     address, address_mut, is_aligned, line_starts, parameter, signal, Operand, TapOrder,
 };
-use super::recipe::{self, ElementType, Launch};
-use crate::cuda::device::{load_with_shared_memory, Limits};
+use super::recipe::{self, Card, ElementType, Launch, LOADED_FRAMES};
+use crate::cuda::device::{is_compiled, load_with_shared_memory, Limits};
 use crate::depthwise::{Activation, Correlation};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaStorage, Result};
+use std::sync::{Mutex, PoisonError};
 
 /// Whether there is a kernel for a correlation of channels-last `x`, whose last dimension is contiguous, as it lies.
 pub(crate) fn has_kernel(c: &Correlation, x: Operand) -> Result<bool> {
@@ -56,8 +57,8 @@ pub(crate) fn correlate(
         None => (Parameter::NONE, None),
     };
     let starts = line_starts(&x_signal, element, c);
-    let memory = Limits::of(device)?.shared_memory_bytes;
-    let launch = recipe::correlation(c, element, starts, same_type, memory)?;
+    let card = card(&Limits::of(device)?);
+    let launch = recipe::correlation(c, element, starts, same_type, card)?;
     let kernel = load_with_shared_memory(
         device,
         recipe::module(launch.family, element),
@@ -91,6 +92,22 @@ pub(crate) fn correlate(
     }
     drop((_x, _weight, _y, _bias));
     Ok(y)
+}
+
+/// What a recipe asks of a device.
+fn card(limits: &Limits) -> Card {
+    /// Devices that were asked for, by their compute capabilities, and whether they run those kernels.
+    static KNOWN: Mutex<Vec<(usize, bool)>> = Mutex::new(Vec::new());
+    let capability = limits.compute_capability;
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known.iter().find(|(of, _)| *of == capability);
+    let passes_registers = found.map(|&(_, runs)| runs).unwrap_or_else(|| {
+        let (module, function) = LOADED_FRAMES;
+        let runs = is_compiled(limits, module, function);
+        known.push((capability, runs));
+        runs
+    });
+    Card::new(limits.shared_memory_bytes, passes_registers)
 }
 
 /// The grid of a launch, whose third dimension is the batch where the recipe says so.

@@ -2,8 +2,9 @@
 
 use super::rows::{known_padding, vectors_a_row, FORWARD_PADDINGS, HALF_PADDINGS, ROW_THREADS};
 use super::{
-    check, frames, kernel_taps, toeplitz_frames, units, ElementType, Family, Launch, LineStarts,
-    EXACT_TAPS, LIKE_OUTPUTS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, MULTIPROCESSORS, SHORT_TAPS,
+    check, frames, kernel_taps, toeplitz_frames, units, Card, ElementType, Family, Launch,
+    LineStarts, EXACT_TAPS, LIKE_OUTPUTS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, MULTIPROCESSORS,
+    SHORT_TAPS,
 };
 use crate::depthwise::{Conv1dLayout, Correlation};
 use crate::Error;
@@ -36,13 +37,13 @@ const VECTORS_A_THREAD: usize = 2;
 const VECTORS_OF_A_BLOCK: usize = 64;
 
 /// The kernel of a correlation. `starts`: where the lines of the input begin; `same_type`: whether the weight has the
-/// dtype of the input; `shared_memory_bytes`: what the device's blocks can have.
+/// dtype of the input.
 pub(in super::super) fn correlation(
     c: &Correlation,
     element: ElementType,
     starts: LineStarts,
     same_type: bool,
-    shared_memory_bytes: usize,
+    card: Card,
 ) -> Result<Launch, Error> {
     check(c)?;
     let aligned = starts.aligned;
@@ -62,11 +63,7 @@ pub(in super::super) fn correlation(
             if c.taps > most_frames && toeplitz_frames::takes(c, element, aligned) =>
         {
             Ok(toeplitz_frames::correlation(
-                c,
-                element,
-                taps,
-                same_type,
-                shared_memory_bytes,
+                c, element, taps, same_type, card,
             ))
         }
         (Conv1dLayout::Blh, _, _) if c.taps <= SHORT_TAPS => {
@@ -164,19 +161,16 @@ fn rows(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{geometry, ALIGNED, ANY, STARTS_LIKE_OUTPUTS};
+    use super::super::tests::{geometry, ALIGNED, ANY, CARD, STARTS_LIKE_OUTPUTS};
     use super::*;
     use Conv1dLayout::Bhl;
     use ElementType::{Bf16, F16, F32};
-
-    /// Of a small card.
-    const MEMORY: usize = 99 << 10;
 
     #[test]
     fn blocks_of_many_taps() {
         let blocks = |channels, length| {
             let c = geometry(Bhl, (16, channels, length), 128);
-            let launch = correlation(&c, Bf16, ALIGNED, true, MEMORY).unwrap();
+            let launch = correlation(&c, Bf16, ALIGNED, true, CARD).unwrap();
             (launch.grid, launch.block)
         };
         // At most 48, 96, 128 and 272 tiles of a channel.
@@ -193,9 +187,7 @@ mod tests {
     fn the_kernel_by_taps_and_alignment() {
         let function = |taps, length, starts| {
             let c = geometry(Bhl, (16, 768, length), taps);
-            correlation(&c, Bf16, starts, false, MEMORY)
-                .unwrap()
-                .function
+            correlation(&c, Bf16, starts, false, CARD).unwrap().function
         };
         assert_eq!(function(2, 1024, ALIGNED), "depthwise_rows_2_bf16");
         assert_eq!(function(4, 1024, ALIGNED), "depthwise_rows_4_causal_bf16");
@@ -250,27 +242,27 @@ mod tests {
 
         let mut centred = geometry(Bhl, (16, 768, 1024), 7);
         centred.left = 3;
-        let launch = correlation(&centred, F32, ALIGNED, true, MEMORY).unwrap();
+        let launch = correlation(&centred, F32, ALIGNED, true, CARD).unwrap();
         assert_eq!(launch.function, "depthwise_rows_7_centred_f32");
         let frames = |taps, length| {
             let c = geometry(Conv1dLayout::Blh, (16, 768, length), taps);
-            correlation(&c, Bf16, ALIGNED, true, 227 << 10)
+            correlation(&c, Bf16, ALIGNED, true, Card::new(227 << 10, true))
                 .unwrap()
                 .function
         };
         assert_eq!(frames(8, 1024), "depthwise_frames_8_by_4_bf16");
-        assert_eq!(frames(9, 1024), "depthwise_toeplitz_frames_32_bf16");
+        assert_eq!(frames(9, 1024), "depthwise_loaded_frames_32_bf16");
         assert_eq!(frames(9, 511), "depthwise_frames_16_by_2_bf16");
         let far = Correlation {
             left: 6,
             ..geometry(Bhl, (16, 768, 1024), 16)
         };
-        let launch = correlation(&far, Bf16, ALIGNED, true, MEMORY).unwrap();
+        let launch = correlation(&far, Bf16, ALIGNED, true, CARD).unwrap();
         assert_eq!(launch.function, "depthwise_toeplitz_32_aligned_bf16");
         let many = geometry(Bhl, (16, 768, 1024), 100);
-        let launch = correlation(&many, F16, ALIGNED, true, MEMORY).unwrap();
+        let launch = correlation(&many, F16, ALIGNED, true, CARD).unwrap();
         assert_eq!(launch.function, "depthwise_toeplitz_128_aligned_f16");
-        let launch = correlation(&many, F32, ALIGNED, true, MEMORY).unwrap();
+        let launch = correlation(&many, F32, ALIGNED, true, CARD).unwrap();
         assert_eq!(launch.function, "depthwise_long_rows_f32");
     }
 
@@ -281,7 +273,7 @@ mod tests {
             for channels in [1, 5, 768, 8192] {
                 for taps in [1, 3, 7, 16] {
                     let c = geometry(Bhl, (3, channels, length), taps);
-                    let rows = correlation(&c, Bf16, ALIGNED, false, MEMORY).unwrap();
+                    let rows = correlation(&c, Bf16, ALIGNED, false, CARD).unwrap();
                     if rows.family != Family::Rows {
                         assert!(taps > 5 && length >= TOEPLITZ_OUTPUTS);
                         continue;

@@ -1,8 +1,8 @@
 //! The tensor cores' kernel of the gradients of taps and bias of channels-last tensors, see `cuda/depthwise_frame_moments.cuh`.
 
 use super::forward::TOEPLITZ_TAPS;
-use super::toeplitz_frames::{frame_rows, FRAME_WARPS, REMEMBERED_BYTES};
-use super::units::{line_of_units, units_ahead};
+use super::frame_rows::{FrameRows, FRAME_WARPS, ROLES_BYTES, ROLES_WARPS};
+use super::units::{line_of_units, units_met};
 use super::{word, ElementType, Family, Launch, Sharing};
 use crate::depthwise::{Conv1dLayout, Correlation};
 
@@ -30,7 +30,7 @@ pub(super) fn sums(
         && c.channels.is_multiple_of(element.vector())
         && c.taps > 0
         && frames >= FEWEST_FRAMES
-        && (0..=units_ahead(taps) as isize).contains(&line_of_units(c, c.taps))
+        && (0..=units_met(taps) as isize).contains(&line_of_units(c, c.taps))
         && shared_bytes <= shared_memory_bytes;
     takes.then(|| {
         let groups = c.channels.div_ceil(CHANNELS);
@@ -44,20 +44,20 @@ pub(super) fn sums(
                 Family::FrameMoments,
                 format!("depthwise_frame_moments_{taps}_{}", element.name()),
                 (sharing.blocks(groups), 1, 1),
-                (32, FRAME_WARPS),
+                (32, ROLES_WARPS),
             )
         }
     })
 }
 
-/// As `FrameMoments`: frames of two items and rows of one, of `x` and of `dy`, and what blocks remember.
+/// As `FrameMoments`: frames of an item and rows of two, of `x` and of `dy`.
 fn shared_bytes(taps: usize) -> usize {
     let units = FRAMES / 8;
     let of = |units| {
-        let rows = frame_rows(CHANNELS, units);
-        2 * rows.frames_bytes + rows.rows_bytes
+        let rows = FrameRows::loaded(CHANNELS, units);
+        rows.frames_bytes + 2 * rows.rows_bytes
     };
-    of(units) + of(units + units_ahead(taps)) + REMEMBERED_BYTES
+    of(units) + of(units + units_met(taps)) + ROLES_BYTES
 }
 
 #[cfg(test)]
@@ -78,12 +78,13 @@ mod tests {
         let sharing = Sharing::of(49, 16);
         assert_eq!((launch.sharing, launch.pieces), (sharing, sharing.pieces()));
         assert_eq!(launch.grid, (sharing.blocks(49) as u32, 1, 1));
-        assert_eq!(launch.block, (32, 16, 1));
-        // 1024 and 1184 frames of 32 bytes, 148 and 172 units in a channel's row.
-        let rows = 16 * (16 * (148 + 172) + 2 * 4);
+        assert_eq!(launch.block, (32, 20, 1));
+        // 1024 and 1168 frames of 32 bytes, 148 and 164 units in a channel's row.
+        let rows = 16 * (16 * (148 + 164) + 2 * 4);
+        let frames = (16 + 19) * 2048; // in chunks of 64
         assert_eq!(
             launch.shared_bytes as usize,
-            2 * 32 * (1024 + 1184) + rows + REMEMBERED_BYTES
+            frames + 2 * rows + ROLES_BYTES
         );
         for (taps, kernel) in [(9, 32), (33, 64)] {
             let c = geometry(Blh, (16, 776, 1024), taps);

@@ -104,7 +104,7 @@ pub(super) fn gradients(
         Activation::Silu => tile_frames + 2 * reach,
     };
     let tile_bytes = (dy_frames + x_frames) * width * element.bytes();
-    let sum_bytes = 4 * TILE_LINES * (c.taps + 1) * (width + 4);
+    let sum_bytes = 4 * TILE_LINES * width * ((c.taps + 1) | 1);
     let shared_bytes =
         sum_bytes.max(parameter_bytes(c.taps, channels) + GRADIENT_STAGES * tile_bytes);
     let (taps, suffix, name) = (c.taps, suffix(activation), element.name());

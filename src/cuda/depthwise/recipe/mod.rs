@@ -2,6 +2,7 @@
 
 mod forward;
 mod frame_moments;
+mod frame_rows;
 mod frames;
 mod front;
 mod gradients;
@@ -107,15 +108,39 @@ pub(super) enum Family {
     FrameMoments,
     Long,
     LongFrames,
+    LoadedFrames,
     Front,
 }
+
+/// What a device's blocks can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Card {
+    pub shared_memory_bytes: usize,
+    /// Whether it runs [`LOADED_FRAMES`], whose warps pass registers on to others.
+    pub passes_registers: bool,
+}
+
+impl Card {
+    pub const fn new(shared_memory_bytes: usize, passes_registers: bool) -> Self {
+        Self {
+            shared_memory_bytes,
+            passes_registers,
+        }
+    }
+}
+
+/// One of the kernels of [`Family::LoadedFrames`]: a device runs all of them or none.
+pub(super) const LOADED_FRAMES: (&str, &str) = (
+    "depthwise_loaded_frames_bf16",
+    "depthwise_loaded_frames_128_bf16",
+);
 
 /// The name of the `.cu` file with the kernels of a family for one element type.
 pub(super) fn module(family: Family, element: ElementType) -> &'static str {
     use ElementType::{Bf16, F16, F32};
     use Family::{
-        FrameGradients, FrameMoments, Frames, Front, Long, LongFrames, RowGradients, Rows,
-        UnitGradients, UnitMoments, Units,
+        FrameGradients, FrameMoments, Frames, Front, LoadedFrames, Long, LongFrames, RowGradients,
+        Rows, UnitGradients, UnitMoments, Units,
     };
     match (family, element) {
         // No recipe of units is of f32.
@@ -142,8 +167,10 @@ pub(super) fn module(family: Family, element: ElementType) -> &'static str {
         (FrameMoments, Bf16) => "depthwise_frame_moments_bf16",
         (LongFrames, F16) => "depthwise_long_frames_f16",
         (LongFrames, Bf16) => "depthwise_long_frames_bf16",
+        (LoadedFrames, F16) => "depthwise_loaded_frames_f16",
+        (LoadedFrames, Bf16) => "depthwise_loaded_frames_bf16",
         // No recipe of those families is of f32.
-        (Long | LongFrames | FrameMoments, F32) => "depthwise_long_f32",
+        (Long | LongFrames | LoadedFrames | FrameMoments, F32) => "depthwise_long_f32",
         (Long, F16) => "depthwise_long_f16",
         (Long, Bf16) => "depthwise_long_bf16",
         (Front, _) => "depthwise_front",
@@ -288,6 +315,9 @@ mod tests {
     use crate::depthwise::{Activation, Conv1dLayout};
     use ElementType::Bf16;
 
+    /// A small one.
+    pub(super) const CARD: Card = Card::new(99 << 10, false);
+
     pub(super) const ALIGNED: LineStarts = LineStarts {
         aligned: true,
         further: None,
@@ -322,14 +352,14 @@ mod tests {
     #[test]
     fn sizes_that_32_bits_do_not_count_are_errors() {
         let too_long = geometry(Conv1dLayout::Bhl, (1, 1, MOST_POSITIONS + 1), 3);
-        let message = correlation(&too_long, Bf16, ALIGNED, true, 99 << 10)
+        let message = correlation(&too_long, Bf16, ALIGNED, true, CARD)
             .unwrap_err()
             .to_string();
         assert!(message.starts_with("sequence length, padding and taps: expected at most"));
         let too_wide = geometry(Conv1dLayout::Blh, (1, 1 << 30, 1), 3);
-        assert!(correlation(&too_wide, Bf16, ALIGNED, true, 99 << 10).is_err());
+        assert!(correlation(&too_wide, Bf16, ALIGNED, true, CARD).is_err());
         let many = geometry(Conv1dLayout::Bhl, (1 << 20, 1, 8), 3);
-        let many = correlation(&many, Bf16, ALIGNED, true, 99 << 10).unwrap();
+        let many = correlation(&many, Bf16, ALIGNED, true, CARD).unwrap();
         assert_eq!((many.batches, many.grid.2), (65535, 65535));
     }
 
@@ -338,7 +368,7 @@ mod tests {
         let most = MOST_BATCH_ITEMS;
         for layout in [Conv1dLayout::Bhl, Conv1dLayout::Blh] {
             let c = geometry(layout, (most + 1, 8, 1), 17);
-            let forward = correlation(&c, Bf16, ALIGNED, true, 99 << 10).unwrap();
+            let forward = correlation(&c, Bf16, ALIGNED, true, CARD).unwrap();
             assert_eq!(forward.batches, most);
             let few_taps = Correlation { taps: 3, ..c };
             let error = gradients(&few_taps, Activation::None, Bf16, ALIGNED, true).unwrap_err();

@@ -1,45 +1,36 @@
-//! The tensor cores' kernels of channels-last tensors, see `cuda/depthwise_toeplitz_frames.cuh`.
+//! The tensor cores' kernels of channels-last tensors, see `cuda/depthwise_toeplitz_frames.cuh` and
+//! `cuda/depthwise_loaded_frames.cuh`.
 
 use super::forward::{TOEPLITZ_OUTPUTS, TOEPLITZ_TAPS};
-use super::{ElementType, Family, Launch, Sharing};
+use super::frame_rows::{FrameRows, FRAME_WARPS, REMEMBERED_BYTES, ROLES_BYTES, ROLES_WARPS};
+use super::{Card, ElementType, Family, Launch, Sharing};
 use crate::depthwise::{Conv1dLayout, Correlation};
 
-/// Warps of a block: each takes a channel or two.
-pub(super) const FRAME_WARPS: usize = 16;
-
-/// What a block has in shared memory at a time.
+/// What a block takes at a time.
 #[derive(Clone, Copy)]
 struct Tiles {
     channels: usize,
     /// Of 512 outputs of each channel.
     rounds: usize,
-    /// Of rows of all channels.
-    buffers: usize,
 }
 
 /// With weights of the samples' type.
 const ONE_TERM: Tiles = Tiles {
     channels: 32,
     rounds: 1,
-    buffers: 3,
 };
 
 /// With others, of which a warp has as many registers for one channel.
 const TWO_TERMS: Tiles = Tiles {
     channels: 16,
     rounds: 2,
-    buffers: 3,
 };
 
 /// Where others have more channels or frames than there are, or more shared memory than a block can have.
 const SMALL: Tiles = Tiles {
     channels: 16,
     rounds: 1,
-    buffers: FEWER_BUFFERS,
 };
-
-/// Where a block cannot have the shared memory of the third one.
-const FEWER_BUFFERS: usize = 2;
 
 /// Whether they take the tensors: channels last, frames aligned.
 pub(super) fn takes(c: &Correlation, element: ElementType, aligned: bool) -> bool {
@@ -51,73 +42,70 @@ pub(super) fn takes(c: &Correlation, element: ElementType, aligned: bool) -> boo
         && c.channels.is_multiple_of(element.vector())
 }
 
-/// The kernel for at most `taps` of them, on a device whose blocks can have so much shared memory.
+/// The kernel for at most `taps` of them.
 pub(super) fn correlation(
     c: &Correlation,
     element: ElementType,
     taps: usize,
     same_type: bool,
-    shared_memory_bytes: usize,
+    card: Card,
 ) -> Launch {
     let (split, large) = match same_type {
         true => ("", ONE_TERM),
         false => ("_split", TWO_TERMS),
     };
-    let fewer = Tiles {
-        buffers: FEWER_BUFFERS,
-        ..large
-    };
     let worthwhile =
         c.channels > large.channels / 2 && c.output_length > large.rounds * TOEPLITZ_OUTPUTS / 2;
-    let fits = |tiles: &Tiles| worthwhile && tiles.shared_bytes(taps) <= shared_memory_bytes;
-    let (suffix, tiles) = match large {
-        tiles if fits(&tiles) => ("", tiles),
-        _ if fits(&fewer) => ("_fewer", fewer),
-        _ => ("_small", SMALL),
+    let fits = |bytes: usize| worthwhile && bytes <= card.shared_memory_bytes;
+    let (loaded_bytes, large_bytes) = (large.loaded_bytes(taps), large.shared_bytes(taps));
+    let (family, suffix, tiles, warps, shared_bytes) = match card.passes_registers {
+        true if fits(loaded_bytes) => {
+            let family = Family::LoadedFrames;
+            (family, "", large, ROLES_WARPS, loaded_bytes)
+        }
+        _ if fits(large_bytes) => (Family::LongFrames, "", large, FRAME_WARPS, large_bytes),
+        _ => {
+            let bytes = SMALL.shared_bytes(taps);
+            (Family::LongFrames, "_small", SMALL, FRAME_WARPS, bytes)
+        }
+    };
+    let kernel = match family {
+        Family::LoadedFrames => "depthwise_loaded_frames",
+        _ => "depthwise_toeplitz_frames",
     };
     let items = c.output_length.div_ceil(tiles.rounds * TOEPLITZ_OUTPUTS);
     let groups = c.channels.div_ceil(tiles.channels);
     let sharing = Sharing::of(groups, c.batch.saturating_mul(items));
-    let name = element.name();
     Launch {
-        shared_bytes: super::word(tiles.shared_bytes(taps)),
+        shared_bytes: super::word(shared_bytes),
         sharing,
         ..Launch::new(
-            Family::LongFrames,
-            format!("depthwise_toeplitz_frames_{taps}{split}{suffix}_{name}"),
+            family,
+            format!("{kernel}_{taps}{split}{suffix}_{}", element.name()),
             (sharing.blocks(groups), 1, 1),
-            (32, FRAME_WARPS),
+            (32, warps),
         )
     }
 }
 
 impl Tiles {
-    /// As `FramesInShared`: frames of two items, rows of each channel in units of 8 samples, and where the items are.
-    fn shared_bytes(&self, taps: usize) -> usize {
+    /// Of 8 samples, that the outputs of a channel read.
+    fn units(&self, taps: usize) -> usize {
         // Of 16 samples, that a segment of 64 outputs reads.
         let steps = (taps + 14) / 16 + 1 + 3;
-        let units = (self.rounds * TOEPLITZ_OUTPUTS - 64) / 8 + 2 * steps;
-        let rows = frame_rows(self.channels, units);
-        2 * rows.frames_bytes + self.buffers * rows.rows_bytes + REMEMBERED_BYTES
+        (self.rounds * TOEPLITZ_OUTPUTS - 64) / 8 + 2 * steps
     }
-}
 
-/// What blocks remember, as `Remembered` in `cuda/depthwise_frame_turns.cuh`: eight tiles of eight bytes, and a turn.
-pub(super) const REMEMBERED_BYTES: usize = 8 * 8 + 32;
+    /// As `FramesInShared`: frames of two items, two buffers of rows, and where the items are.
+    fn shared_bytes(&self, taps: usize) -> usize {
+        let rows = FrameRows::new(self.channels, self.units(taps));
+        2 * (rows.frames_bytes + rows.rows_bytes) + REMEMBERED_BYTES
+    }
 
-/// As `FrameRows`: the bytes of so many units of 8 samples of each channel, as frames and as rows.
-pub(super) struct FrameRows {
-    pub frames_bytes: usize,
-    pub rows_bytes: usize,
-}
-
-pub(super) fn frame_rows(channels: usize, units: usize) -> FrameRows {
-    let pitch = units + (units - 1) / 8;
-    let row = pitch + (12 - pitch % 8) % 8;
-    FrameRows {
-        frames_bytes: 2 * channels * 8 * units,
-        // Rows of each 8 channels begin further behind those before, by 4 units in all.
-        rows_bytes: 16 * (channels * row + 4),
+    /// As `LoadedFrames`: the same, in chunks, and barriers.
+    fn loaded_bytes(&self, taps: usize) -> usize {
+        let rows = FrameRows::loaded(self.channels, self.units(taps));
+        2 * (rows.frames_bytes + rows.rows_bytes) + ROLES_BYTES
     }
 }
 
@@ -129,17 +117,18 @@ mod tests {
     use Conv1dLayout::Blh;
     use ElementType::{Bf16, F32};
 
-    /// Shared memory of a block on small, medium and large cards.
-    const FEW: usize = 99 << 10;
-    const MEDIUM: usize = 163 << 10;
-    const LARGE: usize = 227 << 10;
+    /// Small, medium and large cards, and large ones that pass registers on.
+    const FEW: Card = Card::new(99 << 10, false);
+    const MEDIUM: Card = Card::new(163 << 10, false);
+    const LARGE: Card = Card::new(227 << 10, false);
+    const PASSING: Card = Card::new(227 << 10, true);
 
     #[test]
-    fn channels_by_taps_and_shared_memory() {
-        let launch = |taps, same_type, memory| {
+    fn channels_by_taps_and_card() {
+        let launch = |taps, same_type, card| {
             let c = geometry(Blh, (16, 776, 1024), taps);
             assert!(takes_frames(&c, Bf16, true));
-            correlation(&c, Bf16, ALIGNED, same_type, memory).unwrap()
+            correlation(&c, Bf16, ALIGNED, same_type, card).unwrap()
         };
         let one_term = launch(100, true, LARGE);
         assert_eq!(one_term.function, "depthwise_toeplitz_frames_128_bf16");
@@ -151,8 +140,8 @@ mod tests {
             ((blocks, 1, 1), (32, 16, 1))
         );
         // 640 frames of 64 bytes, 92 units in a channel's row.
-        let bytes = 2 * 640 * 64 + 3 * 16 * (32 * 92 + 4) + REMEMBERED_BYTES;
-        assert_eq!(one_term.shared_bytes as usize, bytes);
+        let bytes = 2 * (640 * 64 + 16 * (32 * 92 + 4));
+        assert_eq!(one_term.shared_bytes as usize, bytes + REMEMBERED_BYTES);
 
         let two_terms = launch(100, false, LARGE);
         let function = "depthwise_toeplitz_frames_128_split_bf16";
@@ -161,32 +150,50 @@ mod tests {
             (function, Sharing::of(49, 16))
         );
         // 1152 frames of 32 bytes, 164 units in a channel's row.
-        let bytes = 2 * 1152 * 32 + 3 * 16 * (16 * 164 + 4) + REMEMBERED_BYTES;
-        assert_eq!(two_terms.shared_bytes as usize, bytes);
+        let bytes = 2 * (1152 * 32 + 16 * (16 * 164 + 4));
+        assert_eq!(two_terms.shared_bytes as usize, bytes + REMEMBERED_BYTES);
+
+        // The same with four warps more, and barriers.
+        for same_type in [true, false] {
+            let (loaded, other) = (
+                launch(100, same_type, PASSING),
+                launch(100, same_type, LARGE),
+            );
+            assert_eq!(
+                loaded.function,
+                other.function.replace("toeplitz", "loaded")
+            );
+            assert_eq!((loaded.grid, loaded.sharing), (other.grid, other.sharing));
+            assert_eq!(loaded.block, (32, 20, 1));
+            assert_eq!(loaded.family, Family::LoadedFrames);
+            assert_eq!(loaded.shared_bytes, other.shared_bytes + 32);
+        }
+        // 132 units of 16 channels are 16 chunks and a half.
+        let bytes = 2 * (17 * 2048 + 16 * (16 * 148 + 4)) + ROLES_BYTES;
+        assert_eq!(launch(20, false, PASSING).shared_bytes as usize, bytes);
 
         for (taps, same_type) in [(128, true), (128, false), (17, true), (33, false)] {
-            let large = launch(taps, same_type, LARGE);
-            assert!(large.shared_bytes as usize <= LARGE);
-            let (begin, end) = large.function.rsplit_once('_').unwrap();
-            let fits_some = taps != 128 || !same_type;
-            for (memory, suffix) in [
-                (FEW, "small"),
-                (MEDIUM, if fits_some { "fewer" } else { "small" }),
-            ] {
-                let launch = launch(taps, same_type, memory);
-                assert_eq!(launch.function, format!("{begin}_{suffix}_{end}"));
-                assert!(launch.shared_bytes as usize <= memory);
+            for card in [FEW, MEDIUM, LARGE, PASSING] {
+                let launch = launch(taps, same_type, card);
+                assert!(launch.shared_bytes as usize <= card.shared_memory_bytes);
+                let is_small = launch.function.contains("_small_");
+                assert_eq!(
+                    is_small,
+                    card == FEW || (card == MEDIUM && taps == 128 && same_type)
+                );
             }
         }
-        let few = geometry(Blh, (16, 16, 1024), 17);
-        let few = correlation(&few, Bf16, ALIGNED, true, LARGE).unwrap();
-        assert_eq!(few.function, "depthwise_toeplitz_frames_32_small_bf16");
-        let short = geometry(Blh, (16, 776, 512), 17);
-        let short = correlation(&short, Bf16, ALIGNED, false, LARGE).unwrap();
-        assert_eq!(
-            short.function,
-            "depthwise_toeplitz_frames_32_split_small_bf16"
-        );
+        for card in [LARGE, PASSING] {
+            let few = geometry(Blh, (16, 16, 1024), 17);
+            let few = correlation(&few, Bf16, ALIGNED, true, card).unwrap();
+            assert_eq!(few.function, "depthwise_toeplitz_frames_32_small_bf16");
+            let short = geometry(Blh, (16, 776, 512), 17);
+            let short = correlation(&short, Bf16, ALIGNED, false, card).unwrap();
+            assert_eq!(
+                short.function,
+                "depthwise_toeplitz_frames_32_split_small_bf16"
+            );
+        }
     }
 
     #[test]

@@ -167,10 +167,15 @@ fn pairs_of_taps(taps: usize) -> usize {
     (taps + 29) / 16
 }
 
+/// Units of `dy` that a unit of `x` meets, `UNITS` there.
+pub(super) fn units_met(taps: usize) -> usize {
+    2 * pairs_of_taps(taps)
+}
+
 /// Units of `dy` that a tile has in shared memory behind those in line with `x`: `MATRICES - 8` there.
-pub(super) fn units_ahead(taps: usize) -> usize {
+fn units_ahead(taps: usize) -> usize {
     const OF_A_MATRIX: usize = 8;
-    (2 * pairs_of_taps(taps) + OF_A_MATRIX).next_multiple_of(4) - OF_A_MATRIX
+    (units_met(taps) + OF_A_MATRIX).next_multiple_of(4) - OF_A_MATRIX
 }
 
 /// Units from the first one of `dy` that a unit of `x` meets, with the first `taps` taps, to that in line with it.
