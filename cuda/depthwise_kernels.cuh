@@ -273,7 +273,7 @@
     DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 64)                                              \
     DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 128)
 
-// The last arguments: channels of a block, rounds of 512 outputs of an item.
+// The last arguments: channels of a block, rounds of 512 outputs of an item, buffers of rows.
 #define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT, ...)                  \
     extern "C" __global__ void __launch_bounds__(32 * FRAME_WARPS, 1)                           \
         depthwise_toeplitz_frames_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c) \
@@ -283,10 +283,12 @@
 
 // A warp has the taps of two channels in registers or, of two terms and of the small ones, those of one.
 #define DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, TAPS)                                        \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, , false, 32, 1)                          \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true, 16, 2)                     \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _small, false, 16, 1)                    \
-    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_small, true, 16, 1)
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, , false, 32, 1, 3)                       \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true, 16, 2, 3)                  \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _fewer, false, 32, 1, 2)                 \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_fewer, true, 16, 2, 2)            \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _small, false, 16, 1, 2)                 \
+    DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, _split_small, true, 16, 1, 2)
 
 #define DEPTHWISE_TOEPLITZ_FRAMES(TYPE, NAME)                                                   \
     DEPTHWISE_TOEPLITZ_FRAMES_TAPS(TYPE, NAME, 32)                                              \
@@ -295,21 +297,17 @@
 
 // For one compute capability: no other passes registers on in the same way.
 #if __CUDA_ARCH__ == 900
-#define DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, ...)                           \
+#define DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS)                                        \
     extern "C" __global__ void __launch_bounds__(32 * ROLES_WARPS, 1)                           \
-        depthwise_loaded_frames_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Correlation c)  \
+        depthwise_loaded_frames_##TAPS##_##NAME(const __grid_constant__ Correlation c)          \
     {                                                                                           \
-        correlate_loaded_frames<TYPE, TAPS, __VA_ARGS__>(c);                                    \
+        correlate_loaded_frames<TYPE, TAPS>(c);                                                 \
     }
 #else
-#define DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, ...)
+#define DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS)
 #endif
 
-#define DEPTHWISE_LOADED_FRAMES_TAPS(TYPE, NAME, TAPS)                                          \
-    DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS, , false, 32, 1)                            \
-    DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, TAPS, _split, true, 16, 2)
-
 #define DEPTHWISE_LOADED_FRAMES(TYPE, NAME)                                                     \
-    DEPTHWISE_LOADED_FRAMES_TAPS(TYPE, NAME, 32)                                                \
-    DEPTHWISE_LOADED_FRAMES_TAPS(TYPE, NAME, 64)                                                \
-    DEPTHWISE_LOADED_FRAMES_TAPS(TYPE, NAME, 128)
+    DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, 32)                                              \
+    DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, 64)                                              \
+    DEPTHWISE_LOADED_FRAMES_KERNEL(TYPE, NAME, 128)

@@ -1,12 +1,12 @@
-// The short convolution of channels-last tensors of 16-bit elements with up to 128 taps, on the tensor cores, as
+// The short convolution of channels-last tensors of 16-bit elements with up to 128 taps of two terms, on the tensor cores, as
 // depthwise_toeplitz_frames.cuh has it, for the one compute capability whose warps can pass registers on to others.
 //
-// 16 warps have the taps of one or two channels each in registers, and multiply; the loading warps turn the frames of an item
-// to rows (depthwise_loading_warps.cuh), in which outputs take their samples' place, and those of the item before back to
-// frames, so that neighbouring lanes write what the block has of a frame. The warps that multiply would lack registers if
-// all had as many.
+// A block takes 16 channels, and 1024 frames at a time, an item. 16 warps have the taps of a channel each in registers, and
+// multiply; the loading warps turn the frames of an item to rows (depthwise_loading_warps.cuh), in which outputs take their
+// samples' place, and those of the item before back to frames, so that neighbouring lanes write what the block has of a frame.
+// The warps that multiply would lack registers if all had as many.
 //
-// Bound by the L2 and by the tensor cores, which products of two terms keep busy for most of the time.
+// Bound by the tensor cores, and by the L2, which is asked for each frame by itself, 32 bytes.
 #pragma once
 
 #include "depthwise_loading_warps.cuh"
@@ -15,9 +15,9 @@
 // Registers of a thread of each role: four warps' from what 96 for all threads of a block leave.
 constexpr int MULTIPLYING_REGISTERS = 104, LOADING_REGISTERS = 64;
 
-// CHANNELS: of a block, 16 or 32. ROUNDS: of 512 outputs of each, of an item.
-template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS> struct LoadedFrames {
-    typedef Toeplitz<T, TAPS, SPLIT, 0> Taps;
+template <class T, int TAPS> struct LoadedFrames {
+    typedef Toeplitz<T, TAPS, true, 0> Taps;
+    static constexpr int CHANNELS = FRAME_WARPS, ROUNDS = 2; // of a block; of 512 outputs of each, of an item
     static constexpr int ROUND_UNITS = TOEPLITZ_OUTPUTS / 8, OUTPUTS = ROUNDS * TOEPLITZ_OUTPUTS;
     static_assert(Taps::UNITS == Taps::PLACES);
     typedef LoadedRows<CHANNELS, Taps::UNITS + (ROUNDS - 1) * ROUND_UNITS> Samples;
@@ -55,14 +55,14 @@ template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS> struct Loaded
 };
 
 // Threads: x over the lanes, y over ROLES_WARPS. Blocks: see Turns. Frames begin at multiples of 16 bytes.
-template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS> __device__ void correlate_loaded_frames(const Correlation &c)
+template <class T, int TAPS> __device__ void correlate_loaded_frames(const Correlation &c)
 {
-    typedef LoadedFrames<T, TAPS, SPLIT, CHANNELS, ROUNDS> Shared;
+    typedef LoadedFrames<T, TAPS> Shared;
     typedef typename Shared::Taps Taps;
     typedef typename Shared::Samples Samples;
     typedef typename Shared::Rows Rows;
     enum { TAPS_READ = 1, OUTPUTS_WRITTEN }; // barriers of the block
-    constexpr int OWN_CHANNELS = CHANNELS / FRAME_WARPS; // of a warp
+    constexpr int CHANNELS = Shared::CHANNELS;
     extern __shared__ __align__(16) unsigned char memory[];
     const int warp = threadIdx.y;
     const uint32_t base = shared_address(memory);
@@ -130,36 +130,27 @@ template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS> __device__ vo
         const uint32_t samples = 16 * (Rows::row(warp) + Taps::place_of_samples(threadIdx.x));
         const uint32_t outputs = 4 * (4 * Rows::row(warp) + Taps::place_of_outputs(threadIdx.x));
         // Those behind the last channel are its taps, and zeros, for nobody.
-        const auto own_channel = [&](int k, int group) {
-            return min(CHANNELS * group + warp + k * FRAME_WARPS, c.channels - 1);
-        };
+        const auto own_channel = [&](int group) { return min(CHANNELS * group + warp, c.channels - 1); };
 #pragma unroll 1
         for (Turn turn = turns.begin(); turn.count > 0; turn = turns.next()) {
             const unsigned end = item + turn.count;
-            Taps taps[OWN_CHANNELS];
-            const auto staged = [&](int k) {
-                return reinterpret_cast<float *>(memory + rows_at(item + 1) + 16 * Rows::row(warp + k * FRAME_WARPS));
-            };
-            if constexpr (OWN_CHANNELS == 1) {
-                Taps::read_all(taps, c, {own_channel(0, turn.group)}, 0, {staged(0)});
-            } else {
-                Taps::read_all(taps, c, {own_channel(0, turn.group), own_channel(1, turn.group)}, 0, {staged(0), staged(1)});
-            }
+            Taps taps[1];
+            float *const staged = reinterpret_cast<float *>(memory + rows_at(item + 1) + 16 * Rows::row(warp));
+            Taps::read_all(taps, c, {own_channel(turn.group)}, 0, {staged});
             barrier_of_warps<TAPS_READ>(ROLES_WARPS);
 #pragma unroll 1
             for (; item < end; item++) {
                 const uint32_t rows = base + rows_at(item);
                 buffers.wait_until_filled(item);
 #pragma unroll
-                for (int part = 0; part < OWN_CHANNELS * ROUNDS; part++) {
-                    const int k = part / ROUNDS, round = part % ROUNDS;
-                    const uint32_t own = rows + 16 * (Rows::row(k * FRAME_WARPS) + place_of_unit(round * Shared::ROUND_UNITS));
+                for (int round = 0; round < Shared::ROUNDS; round++) {
+                    const uint32_t own = rows + 16 * place_of_unit(round * Shared::ROUND_UNITS);
                     float sums[SEGMENT / 16][4];
                     uint32_t words[SEGMENT / 16][2];
-                    taps[k].products(sums, own + samples);
-                    taps[k].finish(c, sums, words, [&] {
+                    taps[0].products(sums, own + samples);
+                    taps[0].finish(c, sums, words, [&] {
                         const Item present = remembered_item(item);
-                        const int channel = own_channel(k, Remembered::group(base + Shared::REMEMBERED_AT));
+                        const int channel = own_channel(Remembered::group(base + Shared::REMEMBERED_AT));
                         const T *const x = static_cast<const T *>(c.x.data) + present.batch * c.x.batch_stride + channel;
                         return OwnSamples<T>{channel, x, present.first + round * TOEPLITZ_OUTPUTS - c.left, c.x.line_stride};
                     });

@@ -19,20 +19,13 @@ struct RowBuffers {
     __device__ void create() const
     {
         const int lane = threadIdx.x;
-        if (lane < 4) barrier_create(barriers + 8 * lane, lane < 2 ? LOADING_WARPS : FRAME_WARPS);
+        if (lane < 4) barrier_create(barriers + 8 * lane, 32 * (lane < 2 ? LOADING_WARPS : FRAME_WARPS));
     }
     // By all lanes of each loading warp, and of each other one.
-    __device__ void filled(unsigned item) const { arrive(barriers + item % 2 * 8); }
-    __device__ void taken(unsigned item) const { arrive(barriers + 16 + item % 2 * 8); }
+    __device__ void filled(unsigned item) const { barrier_arrive(barriers + item % 2 * 8); }
+    __device__ void taken(unsigned item) const { barrier_arrive(barriers + 16 + item % 2 * 8); }
     __device__ void wait_until_filled(unsigned item) const { barrier_wait(barriers + item % 2 * 8, item / 2 & 1); }
     __device__ void wait_until_taken(unsigned item) const { barrier_wait(barriers + 16 + item % 2 * 8, item / 2 & 1); }
-
-private:
-    static __device__ void arrive(uint32_t barrier)
-    {
-        __syncwarp();
-        if (threadIdx.x == 0) barrier_arrive(barrier);
-    }
 };
 
 // What the loading warps do with UNITS units of CHANNELS channels, an item's. They share them in chunks, which are a warp's
@@ -89,6 +82,7 @@ template <int CHANNELS, int UNITS> struct LoadedRows {
         const int lane = threadIdx.x, frame = 8 * (lane % 8 / 2) + 2 * (lane / 8) + lane % 2;
         const uint32_t from = frames + CHUNK_BYTES * (LOADING_WARPS * i + warp);
         const uint32_t to = rows + 16 * (Rows::row(lane / 4) + lane % 4 + place_of_unit(CHUNK_UNITS * warp));
+        if (!has(i, warp, 0)) return;
         __syncwarp(); // the copies of all lanes are there
         uint32_t words[COPIES][4];
 #pragma unroll

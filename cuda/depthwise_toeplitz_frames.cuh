@@ -4,31 +4,32 @@
 // A block takes 512 or 1024 frames at a time, an item; each of its warps has the taps of one or two channels in registers.
 // Frames come to shared memory two items ahead and turn to rows one item ahead (depthwise_frame_rows.cuh), which the products
 // read as those of channels-first tensors; outputs take their samples' place, and go back the same way one item later, so
-// that neighbouring lanes write what the block has of a frame.
+// that neighbouring lanes write what the block has of a frame. With three buffers of rows an item takes one barrier, with
+// two of them, for GPUs with less shared memory, few channels and short sequences, two.
 //
-// Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor and two
-// barriers an item. Where warps can pass registers on, depthwise_loaded_frames.cuh is faster, but for few channels and short
-// sequences.
+// Bound by latency, of products, `ldmatrix` and arithmetic one after the other, with 16 warps a multiprocessor, and by shared
+// memory, which is busy for 60 % of the time. Where warps can pass registers on, depthwise_loaded_frames.cuh is faster for taps
+// of two terms.
 #pragma once
 
 #include "depthwise_frame_rows.cuh"
 
-// CHANNELS: of a block, 16 or 32. ROUNDS: of 512 outputs of each, of an item.
-template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS> struct FramesInShared {
+// CHANNELS: of a block, 16 or 32. ROUNDS: of 512 outputs of each, of an item. BUFFERS: tiles of rows, 3 or 2.
+template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS, int BUFFERS> struct FramesInShared {
     typedef Toeplitz<T, TAPS, SPLIT, 0> Taps;
     static constexpr int ROUND_UNITS = TOEPLITZ_OUTPUTS / 8, OUTPUTS = ROUNDS * TOEPLITZ_OUTPUTS;
     static_assert(Taps::UNITS == Taps::PLACES);
     typedef FrameRows<CHANNELS, Taps::UNITS + (ROUNDS - 1) * ROUND_UNITS> Rows;
     // Frames of two items; rows, of each channel its samples, and then its outputs; what the block remembers.
-    static constexpr int ROWS_AT = 2 * Rows::FRAMES_BYTES, REMEMBERED_AT = ROWS_AT + 2 * Rows::ROWS_BYTES;
+    static constexpr int ROWS_AT = 2 * Rows::FRAMES_BYTES, REMEMBERED_AT = ROWS_AT + BUFFERS * Rows::ROWS_BYTES;
     static constexpr int BYTES = REMEMBERED_AT + static_cast<int>(sizeof(Remembered));
 };
 
 // Threads: 32 lanes, y over the warps. Blocks: see Turns. Frames begin at multiples of 16 bytes.
-template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS>
+template <class T, int TAPS, bool SPLIT, int CHANNELS, int ROUNDS, int BUFFERS>
 __device__ void correlate_toeplitz_frames(const Correlation &c)
 {
-    typedef FramesInShared<T, TAPS, SPLIT, CHANNELS, ROUNDS> Shared;
+    typedef FramesInShared<T, TAPS, SPLIT, CHANNELS, ROUNDS, BUFFERS> Shared;
     typedef typename Shared::Taps Taps;
     typedef typename Shared::Rows Rows;
     constexpr int OCTETS = Rows::OCTETS, STEP = Rows::STEP, OUTPUTS = Shared::OUTPUTS;
@@ -48,7 +49,7 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
     const TwoPlaces segments(4 * (Rows::row(warp) + Taps::place_of_samples(lane)),
                              4 * Rows::row(warp) + Taps::place_of_outputs(lane));
     const auto frames_at = [&](int index) { return base + index % 2 * Rows::FRAMES_BYTES; };
-    const auto rows_at = [&](unsigned index) { return base + Shared::ROWS_AT + index % 2 * Rows::ROWS_BYTES; };
+    const auto rows_at = [&](unsigned index) { return base + Shared::ROWS_AT + index % BUFFERS * Rows::ROWS_BYTES; };
     const auto item_at = [&](int index) { return Remembered::item(base + Shared::REMEMBERED_AT, index); };
 
     const auto present_channel = [&] { return CHANNELS * Remembered::group(base + Shared::REMEMBERED_AT); }; // the first one
@@ -138,10 +139,26 @@ __device__ void correlate_toeplitz_frames(const Correlation &c)
             __syncthreads(); // rows of this item, frames of the next one and outputs of the one before are there
             if (i + 2 < count) load(i + 2, item_at(i + 2), present_channel());
             end_group_of_copies();
-            if (i > 0) store(i - 1);
-            __syncthreads(); // its rows may be written to
-            if (i + 1 < count) turn_to_rows(i + 1);
-            if (i < count) convolve(i);
+            if (BUFFERS == 2) {
+                if (i > 0) store(i - 1);
+                __syncthreads(); // its rows may be written to
+                if (i + 1 < count) turn_to_rows(i + 1);
+                if (i < count) convolve(i);
+                continue;
+            }
+            // While the products of an item are made, the frames of the next one turn to rows and the outputs of the one before
+            // leave: half of the warps make their products first, so that both go on at the same time. Products of two terms
+            // take most of the time, and are faster together.
+            const unsigned products_phase = SPLIT ? 0 : warp / 4 & 1;
+#pragma unroll 1
+            for (unsigned phase = 0; phase < 2; phase++) {
+                if (phase == products_phase) {
+                    if (i < count) convolve(i);
+                } else {
+                    if (i + 1 < count) turn_to_rows(i + 1);
+                    if (i > 0) store(i - 1);
+                }
+            }
         }
     }
 }

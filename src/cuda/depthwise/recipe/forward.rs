@@ -251,7 +251,7 @@ mod tests {
                 .function
         };
         assert_eq!(frames(8, 1024), "depthwise_frames_8_by_4_bf16");
-        assert_eq!(frames(9, 1024), "depthwise_loaded_frames_32_bf16");
+        assert_eq!(frames(9, 1024), "depthwise_toeplitz_frames_32_bf16");
         assert_eq!(frames(9, 511), "depthwise_frames_16_by_2_bf16");
         let far = Correlation {
             left: 6,

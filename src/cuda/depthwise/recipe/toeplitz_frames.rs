@@ -12,25 +12,33 @@ struct Tiles {
     channels: usize,
     /// Of 512 outputs of each channel.
     rounds: usize,
+    /// Of rows of all channels.
+    buffers: usize,
 }
 
 /// With weights of the samples' type.
 const ONE_TERM: Tiles = Tiles {
     channels: 32,
     rounds: 1,
+    buffers: 3,
 };
 
 /// With others, of which a warp has as many registers for one channel.
 const TWO_TERMS: Tiles = Tiles {
     channels: 16,
     rounds: 2,
+    buffers: 3,
 };
 
 /// Where others have more channels or frames than there are, or more shared memory than a block can have.
 const SMALL: Tiles = Tiles {
     channels: 16,
     rounds: 1,
+    buffers: FEWER_BUFFERS,
 };
+
+/// Where a block cannot have the shared memory of the third one, or some of its warps load.
+const FEWER_BUFFERS: usize = 2;
 
 /// Whether they take the tensors: channels last, frames aligned.
 pub(super) fn takes(c: &Correlation, element: ElementType, aligned: bool) -> bool {
@@ -54,25 +62,40 @@ pub(super) fn correlation(
         true => ("", ONE_TERM),
         false => ("_split", TWO_TERMS),
     };
+    let fewer = Tiles {
+        buffers: FEWER_BUFFERS,
+        ..large
+    };
     let worthwhile =
         c.channels > large.channels / 2 && c.output_length > large.rounds * TOEPLITZ_OUTPUTS / 2;
     let fits = |bytes: usize| worthwhile && bytes <= card.shared_memory_bytes;
-    let (loaded_bytes, large_bytes) = (large.loaded_bytes(taps), large.shared_bytes(taps));
-    let (family, suffix, tiles, warps, shared_bytes) = match card.passes_registers {
-        true if fits(loaded_bytes) => {
-            let family = Family::LoadedFrames;
-            (family, "", large, ROLES_WARPS, loaded_bytes)
-        }
-        _ if fits(large_bytes) => (Family::LongFrames, "", large, FRAME_WARPS, large_bytes),
-        _ => {
-            let bytes = SMALL.shared_bytes(taps);
-            (Family::LongFrames, "_small", SMALL, FRAME_WARPS, bytes)
-        }
+    let alike = |suffix: &str, tiles: Tiles| {
+        let name = format!("depthwise_toeplitz_frames_{taps}{split}{suffix}");
+        (
+            Family::LongFrames,
+            name,
+            tiles,
+            FRAME_WARPS,
+            tiles.shared_bytes(taps),
+        )
     };
-    let kernel = match family {
-        Family::LoadedFrames => "depthwise_loaded_frames",
-        _ => "depthwise_toeplitz_frames",
-    };
+    let (family, kernel, tiles, warps, shared_bytes) =
+        if !same_type && card.passes_registers && fits(fewer.loaded_bytes(taps)) {
+            let name = format!("depthwise_loaded_frames_{taps}");
+            (
+                Family::LoadedFrames,
+                name,
+                fewer,
+                ROLES_WARPS,
+                fewer.loaded_bytes(taps),
+            )
+        } else if fits(large.shared_bytes(taps)) {
+            alike("", large)
+        } else if fits(fewer.shared_bytes(taps)) {
+            alike("_fewer", fewer)
+        } else {
+            alike("_small", SMALL)
+        };
     let items = c.output_length.div_ceil(tiles.rounds * TOEPLITZ_OUTPUTS);
     let groups = c.channels.div_ceil(tiles.channels);
     let sharing = Sharing::of(groups, c.batch.saturating_mul(items));
@@ -81,7 +104,7 @@ pub(super) fn correlation(
         sharing,
         ..Launch::new(
             family,
-            format!("{kernel}_{taps}{split}{suffix}_{}", element.name()),
+            format!("{kernel}_{}", element.name()),
             (sharing.blocks(groups), 1, 1),
             (32, warps),
         )
@@ -96,16 +119,16 @@ impl Tiles {
         (self.rounds * TOEPLITZ_OUTPUTS - 64) / 8 + 2 * steps
     }
 
-    /// As `FramesInShared`: frames of two items, two buffers of rows, and where the items are.
+    /// As `FramesInShared`: frames of two items, rows of each channel, and where the items are.
     fn shared_bytes(&self, taps: usize) -> usize {
         let rows = FrameRows::new(self.channels, self.units(taps));
-        2 * (rows.frames_bytes + rows.rows_bytes) + REMEMBERED_BYTES
+        2 * rows.frames_bytes + self.buffers * rows.rows_bytes + REMEMBERED_BYTES
     }
 
     /// As `LoadedFrames`: the same, in chunks, and barriers.
     fn loaded_bytes(&self, taps: usize) -> usize {
         let rows = FrameRows::loaded(self.channels, self.units(taps));
-        2 * (rows.frames_bytes + rows.rows_bytes) + ROLES_BYTES
+        2 * rows.frames_bytes + self.buffers * rows.rows_bytes + ROLES_BYTES
     }
 }
 
@@ -140,7 +163,7 @@ mod tests {
             ((blocks, 1, 1), (32, 16, 1))
         );
         // 640 frames of 64 bytes, 92 units in a channel's row.
-        let bytes = 2 * (640 * 64 + 16 * (32 * 92 + 4));
+        let bytes = 2 * 640 * 64 + 3 * 16 * (32 * 92 + 4);
         assert_eq!(one_term.shared_bytes as usize, bytes + REMEMBERED_BYTES);
 
         let two_terms = launch(100, false, LARGE);
@@ -150,37 +173,38 @@ mod tests {
             (function, Sharing::of(49, 16))
         );
         // 1152 frames of 32 bytes, 164 units in a channel's row.
-        let bytes = 2 * (1152 * 32 + 16 * (16 * 164 + 4));
+        let bytes = 2 * 1152 * 32 + 3 * 16 * (16 * 164 + 4);
         assert_eq!(two_terms.shared_bytes as usize, bytes + REMEMBERED_BYTES);
 
-        // The same with four warps more, and barriers.
-        for same_type in [true, false] {
-            let (loaded, other) = (
-                launch(100, same_type, PASSING),
-                launch(100, same_type, LARGE),
-            );
-            assert_eq!(
-                loaded.function,
-                other.function.replace("toeplitz", "loaded")
-            );
-            assert_eq!((loaded.grid, loaded.sharing), (other.grid, other.sharing));
-            assert_eq!(loaded.block, (32, 20, 1));
-            assert_eq!(loaded.family, Family::LoadedFrames);
-            assert_eq!(loaded.shared_bytes, other.shared_bytes + 32);
-        }
+        // One buffer less, four warps more, and barriers.
+        let loaded = launch(100, false, PASSING);
+        assert_eq!(loaded.function, "depthwise_loaded_frames_128_bf16");
+        assert_eq!(loaded.family, Family::LoadedFrames);
+        assert_eq!(
+            (loaded.grid, loaded.sharing),
+            (two_terms.grid, two_terms.sharing)
+        );
+        assert_eq!(loaded.block, (32, 20, 1));
+        let bytes = 2 * (1152 * 32 + 16 * (16 * 164 + 4)) + ROLES_BYTES;
+        assert_eq!(loaded.shared_bytes as usize, bytes);
         // 132 units of 16 channels are 16 chunks and a half.
         let bytes = 2 * (17 * 2048 + 16 * (16 * 148 + 4)) + ROLES_BYTES;
         assert_eq!(launch(20, false, PASSING).shared_bytes as usize, bytes);
+        assert_eq!(launch(100, true, PASSING), one_term);
 
         for (taps, same_type) in [(128, true), (128, false), (17, true), (33, false)] {
-            for card in [FEW, MEDIUM, LARGE, PASSING] {
+            let fits_some = taps != 128 || !same_type;
+            for (card, suffix) in [
+                (LARGE, ""),
+                (PASSING, ""),
+                (MEDIUM, if fits_some { "_fewer" } else { "_small" }),
+                (FEW, "_small"),
+            ] {
                 let launch = launch(taps, same_type, card);
                 assert!(launch.shared_bytes as usize <= card.shared_memory_bytes);
-                let is_small = launch.function.contains("_small_");
-                assert_eq!(
-                    is_small,
-                    card == FEW || (card == MEDIUM && taps == 128 && same_type)
-                );
+                let ends = |suffix: &str| launch.function.ends_with(&format!("{suffix}_bf16"));
+                assert!(ends(suffix), "{launch:?}");
+                assert_eq!(suffix.is_empty(), !ends("_fewer") && !ends("_small"));
             }
         }
         for card in [LARGE, PASSING] {
