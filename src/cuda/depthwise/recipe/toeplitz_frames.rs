@@ -69,46 +69,40 @@ pub(super) fn correlation(
     let worthwhile =
         c.channels > large.channels / 2 && c.output_length > large.rounds * TOEPLITZ_OUTPUTS / 2;
     let fits = |bytes: usize| worthwhile && bytes <= card.shared_memory_bytes;
-    let alike = |suffix: &str, tiles: Tiles| {
-        let name = format!("depthwise_toeplitz_frames_{taps}{split}{suffix}");
-        (
-            Family::LongFrames,
-            name,
-            tiles,
-            FRAME_WARPS,
-            tiles.shared_bytes(taps),
-        )
-    };
-    let (family, kernel, tiles, warps, shared_bytes) =
-        if !same_type && card.passes_registers && fits(fewer.loaded_bytes(taps)) {
-            let name = format!("depthwise_loaded_frames_{taps}");
-            (
-                Family::LoadedFrames,
-                name,
-                fewer,
-                ROLES_WARPS,
-                fewer.loaded_bytes(taps),
+    let launch = |family, kernel: String, warps, tiles: Tiles, shared_bytes| {
+        let items = c.output_length.div_ceil(tiles.rounds * TOEPLITZ_OUTPUTS);
+        let groups = c.channels.div_ceil(tiles.channels);
+        let sharing = Sharing::of(groups, c.batch.saturating_mul(items));
+        Launch {
+            shared_bytes: super::word(shared_bytes),
+            sharing,
+            ..Launch::new(
+                family,
+                format!("{kernel}_{}", element.name()),
+                (sharing.blocks(groups), 1, 1),
+                (32, warps),
             )
-        } else if fits(large.shared_bytes(taps)) {
-            alike("", large)
-        } else if fits(fewer.shared_bytes(taps)) {
-            alike("_fewer", fewer)
-        } else {
-            alike("_small", SMALL)
-        };
-    let items = c.output_length.div_ceil(tiles.rounds * TOEPLITZ_OUTPUTS);
-    let groups = c.channels.div_ceil(tiles.channels);
-    let sharing = Sharing::of(groups, c.batch.saturating_mul(items));
-    Launch {
-        shared_bytes: super::word(shared_bytes),
-        sharing,
-        ..Launch::new(
-            family,
-            format!("{kernel}_{}", element.name()),
-            (sharing.blocks(groups), 1, 1),
-            (32, warps),
-        )
+        }
+    };
+    let loaded_bytes = fewer.loaded_bytes(taps);
+    if !same_type && card.passes_registers && fits(loaded_bytes) {
+        let kernel = format!("depthwise_loaded_frames_{taps}");
+        return launch(
+            Family::LoadedFrames,
+            kernel,
+            ROLES_WARPS,
+            fewer,
+            loaded_bytes,
+        );
     }
+    let (suffix, tiles) = match large {
+        tiles if fits(tiles.shared_bytes(taps)) => ("", tiles),
+        _ if fits(fewer.shared_bytes(taps)) => ("_fewer", fewer),
+        _ => ("_small", SMALL),
+    };
+    let kernel = format!("depthwise_toeplitz_frames_{taps}{split}{suffix}");
+    let shared_bytes = tiles.shared_bytes(taps);
+    launch(Family::LongFrames, kernel, FRAME_WARPS, tiles, shared_bytes)
 }
 
 impl Tiles {
