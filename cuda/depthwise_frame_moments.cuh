@@ -91,6 +91,7 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
     typedef FrameMoments<T, PAIRS> Shared;
     typedef typename Shared::X X;
     typedef typename Shared::Dy Dy;
+    enum { ROWS_READ = 1 }; // a barrier of the block
     extern __shared__ __align__(16) unsigned char memory[];
     const int warp = threadIdx.y;
     const uint32_t base = shared_address(memory);
@@ -146,6 +147,7 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
                 }
                 buffers.filled(item);
             }
+            barrier_of_warps<ROWS_READ>(ROLES_WARPS);
         }
     } else {
 #pragma unroll 1
@@ -160,7 +162,7 @@ template <class T, int PAIRS> __device__ void frame_moments(const Gradient &g)
                 Shared::add(sums, x, dy, (shift - start) / 8);
                 buffers.taken(item);
             }
-            barrier_of_warps<1>(FRAME_WARPS); // all rows have been read, and nothing is loaded before the next turn
+            barrier_of_warps<ROWS_READ>(ROLES_WARPS); // and nothing is loaded before the next turn
             auto &own = reinterpret_cast<typename Shared::Moments::Sums *>(memory)[warp];
             sums.put(own);
             __syncwarp();
