@@ -6,11 +6,7 @@
 DEVICE void barrier_create(Word barrier, int arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(barrier), "r"(arrivals) : "memory"); }
 DEVICE void barrier_arrive(Word barrier)
 {
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
     asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(barrier) : "memory");
-#else
-    asm volatile("{\n.reg .b64 phase;\nmbarrier.arrive.shared.b64 phase,[%0];\n}" ::"r"(barrier) : "memory");
-#endif
 }
 // Waits for the end of a phase, the first of which has parity 0.
 DEVICE void barrier_wait(Word barrier, Word parity)
@@ -21,7 +17,7 @@ DEVICE void barrier_wait(Word barrier, Word parity)
                  "r"(parity)
                  : "memory");
 #else
-    asm volatile("{\n.reg .pred done;\nAGAIN: mbarrier.test_wait.parity.shared.b64 done,[%0],%1;\n"
+    asm volatile("{\n.reg .pred done;\nAGAIN: mbarrier.test_wait.parity.shared::cta.b64 done,[%0],%1;\n"
                  "@!done bra AGAIN;\n}" ::"r"(barrier),
                  "r"(parity)
                  : "memory");
@@ -34,8 +30,8 @@ template <int NUMBER> DEVICE void barrier_of_warps(int warps)
     asm volatile("bar.sync %0,%1;" ::"n"(NUMBER), "r"(32 * warps) : "memory");
 }
 
-// Registers of each thread from here on, by all warps of four neighbouring ones (compute capability 9.0 alone): fewer first,
-// for others that wait until there are more. COUNT: a multiple of 8. nvcc would refuse the instruction, as it compiles for all
-// later ones too: build/ptx.rs takes the mark of a comment away.
+// Registers of each thread from here on, by all warps of four neighbouring ones: fewer first, for others that wait until there
+// are more. COUNT: a multiple of 8. PTX with the instruction runs on the one compute capability that it is made for. nvcc, which
+// compiles for later ones too, refuses it: build/ptx.rs takes the mark of a comment away.
 template <int COUNT> DEVICE void fewer_registers() { asm volatile("//alone: setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 template <int COUNT> DEVICE void more_registers() { asm volatile("//alone: setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT)); }

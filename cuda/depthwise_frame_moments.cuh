@@ -3,8 +3,8 @@
 //
 // The sums are those of depthwise_unit_moments.cuh, but products sum over 16 segments of 64 samples, not over neighbouring
 // units: unit w of each segment of x meets the units from w + n on of the segment of dy that begins at the same place. So a
-// unit of x is read from shared memory once, and one of dy as often as segments meet it: 3 to 5 times for 128 taps, where
-// those kernels read it with each of its 8 neighbours.
+// unit of x is read from shared memory once, and one of dy once for each segment that meets it and, for 128 taps, for each half
+// of the taps, 4 to 5 times, and once more for the bias, where those kernels read it with each of its 8 neighbours.
 //
 // A block takes 16 neighbouring channels, and 1024 frames of x and those of dy that they meet at a time, an item. Its loading
 // warps turn them to rows (depthwise_loading_warps.cuh), of which each of the other warps takes those of a channel.

@@ -42,7 +42,7 @@ template <int CHANNELS, int UNITS> struct FrameRows {
     // those of a unit each of 8 channels, two of each octet, as rows turn to frames: rows of octets are STEP units further.
     static constexpr int PITCH = UNITS + (UNITS - 1) / 8, ROW = PITCH + (12 - PITCH % 8) % 8;
     static constexpr int FRAMES_BYTES = 16 * FRAMES * OCTETS, ROWS_BYTES = 16 * (CHANNELS * ROW + OCTETS * STEP);
-    static_assert((OCTETS == 2 || OCTETS == 4) && UNITS % 2 == 0);
+    static_assert((OCTETS == 2 || OCTETS == 4) && UNITS % 2 == 0); // of 4 units, but for loading warps
 
     // Where 8 channels of a frame lie, in units: those of frames 2 i, 2 i + 1 of 4 units in different banks.
     static __device__ int place(int frame, int octet)
@@ -86,6 +86,7 @@ template <int CHANNELS, int UNITS> struct FrameRows {
 
     static __device__ void turn(uint32_t from, uint32_t to, unsigned thread)
     {
+        static_assert(UNITS % 4 == 0);
         constexpr int COUNT = (UNITS + 4 * GROUPS - 1) / (4 * GROUPS);
         const unsigned group = thread / 32 / OCTETS;
         // Whether there are units for this warp: of all turns but the last one always.

@@ -1,5 +1,5 @@
 // The short convolution of channels-last tensors of 16-bit elements with up to 128 taps of two terms, on the tensor cores, as
-// depthwise_toeplitz_frames.cuh has it, for the one compute capability whose warps can pass registers on to others.
+// depthwise_toeplitz_frames.cuh has it, for compute capability 9.0 alone, as its warps pass registers on to others.
 //
 // A block takes 16 channels, and 1024 frames at a time, an item. 16 warps have the taps of a channel each in registers, and
 // multiply; the loading warps turn the frames of an item to rows (depthwise_loading_warps.cuh), in which outputs take their
@@ -12,8 +12,10 @@
 #include "depthwise_loading_warps.cuh"
 #include "depthwise_toeplitz_frames.cuh"
 
-// Registers of a thread of each role: four warps' from what 96 for all threads of a block leave.
-constexpr int MULTIPLYING_REGISTERS = 104, LOADING_REGISTERS = 64;
+// Registers of a thread of each role, of what all threads of a block begin with.
+constexpr int MULTIPLYING_REGISTERS = 104, LOADING_REGISTERS = 64, REGISTERS = (1 << 16) / (32 * ROLES_WARPS) / 8 * 8;
+static_assert(FRAME_WARPS * MULTIPLYING_REGISTERS + LOADING_WARPS * LOADING_REGISTERS <= ROLES_WARPS * REGISTERS);
+static_assert(FRAME_WARPS % 4 == 0 && LOADING_WARPS % 4 == 0); // they pass them on by four
 
 template <class T, int TAPS> struct LoadedFrames {
     typedef Toeplitz<T, TAPS, true, 0> Taps;

@@ -1,6 +1,6 @@
 // Blocks in which some warps load what the others multiply: frames of channels-last tensors of 16-bit elements, which they
-// copy to shared memory, a whole item ahead, and turn to rows in one of two buffers. The other warps wait for rows, never for
-// device memory, and no warp waits for all: 16 of them multiply while the rows of the next item are written.
+// copy to shared memory, one or two items ahead, and turn to rows in one of two buffers. The other warps wait for rows, never
+// for device memory, and no warp waits for all: 16 of them multiply while the rows of the next item are written.
 #pragma once
 
 #include "barriers.cuh"
@@ -9,8 +9,9 @@
 constexpr int LOADING_WARPS = 4; // of a block, behind the FRAME_WARPS that multiply
 constexpr int ROLES_WARPS = FRAME_WARPS + LOADING_WARPS;
 
-// Two buffers of rows, of which item n is in the one that n is even or odd for, and when it is there and has been read. Items
-// are counted over all turns of a block.
+// Item n has the n % 2nd of two buffers of rows. Barriers say when its rows are there, and when the warps that multiply have
+// done so: nobody reads them any more, or their outputs are there instead, which the loading warps store before the next rows
+// come. Items are counted over all turns of a block.
 struct RowBuffers {
     static constexpr int BYTES = 32; // of barriers
     uint32_t barriers;
@@ -29,7 +30,7 @@ struct RowBuffers {
 };
 
 // What the loading warps do with UNITS units of CHANNELS channels, an item's. They share them in chunks, which are a warp's
-// own until they are rows: it asks for the next item's as soon as it has read them.
+// own until they are rows: it asks for a later item's as soon as it has read them.
 template <int CHANNELS, int UNITS> struct LoadedRows {
     typedef FrameRows<CHANNELS, UNITS> Rows;
     static constexpr int OCTETS = Rows::OCTETS;

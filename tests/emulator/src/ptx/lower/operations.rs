@@ -201,11 +201,13 @@ impl Lowering<'_> {
                     _ => return Err(name.join(".")),
                 },
             },
-            "mbarrier" if has("try_wait") && has("parity") => Operation::WaitForPhase {
-                address: self.address(operand(1)?, Space::Shared)?,
-                parity: self.source(operand(2)?)?,
-                result: self.destination(operand(0)?)?,
-            },
+            "mbarrier" if (has("try_wait") || has("test_wait")) && has("parity") => {
+                Operation::WaitForPhase {
+                    address: self.address(operand(1)?, Space::Shared)?,
+                    parity: self.source(operand(2)?)?,
+                    result: self.destination(operand(0)?)?,
+                }
+            }
             "cp" if has("bulk") && has("mbarrier::complete_tx::bytes") => {
                 let from = if has("global") {
                     Space::Global
