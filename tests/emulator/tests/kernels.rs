@@ -293,3 +293,31 @@ fn copies_of_a_part_may_read_all() {
     let message = copy(12, 3).unwrap_err();
     assert!(message.contains("16 bytes at 0"), "{message}");
 }
+
+#[test]
+fn a_phase_ends_when_all_have_arrived() {
+    let body = |wait: &str| {
+        format!(
+            "mov.u32 %r4, dynamic; setp.ne.u32 %p1, %r0, 0; @%p1 bra MADE;\n\
+             mbarrier.init.shared::cta.b64 [%r4+512], 64;\n\
+             MADE: bar.sync 0; shl.b32 %r5, %r0, 2; add.u32 %r6, %r4, %r5;\n\
+             st.shared.u32 [%r6], %r0; mbarrier.arrive.shared::cta.b64 _, [%r4+512];\n\
+             {wait}\n\
+             xor.b32 %r7, %r5, 252; add.u32 %r7, %r7, %r4;\n\
+             ld.shared.u32 %r8, [%r7]; st.global.u32 [%rd1], %r8;"
+        )
+    };
+    let watched = Launch {
+        watch_races: true,
+        ..launch(1, 64)
+    };
+    for instruction in ["try_wait", "test_wait"] {
+        let wait = format!(
+            "AGAIN: mbarrier.{instruction}.parity.shared::cta.b64 %p2, [%r4+512], 0; @!%p2 bra AGAIN;"
+        );
+        let words = output(&kernel("", &body(&wait)), watched, 64).unwrap();
+        assert!((0u32..).zip(words).all(|(x, y)| y == 63 - x));
+    }
+    let message = output(&kernel("", &body("")), watched, 64).unwrap_err();
+    assert!(message.contains("raced"), "{message}");
+}
