@@ -8,20 +8,18 @@ DEVICE void barrier_arrive(Word barrier)
 {
     asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(barrier) : "memory");
 }
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define WAIT_FOR_PHASE "try_wait"
+#else
+#define WAIT_FOR_PHASE "test_wait"
+#endif
 // Waits for the end of a phase, the first of which has parity 0.
 DEVICE void barrier_wait(Word barrier, Word parity)
 {
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-    asm volatile("{\n.reg .pred done;\nAGAIN: mbarrier.try_wait.parity.shared::cta.b64 done,[%0],%1;\n"
+    asm volatile("{\n.reg .pred done;\nAGAIN: mbarrier." WAIT_FOR_PHASE ".parity.shared::cta.b64 done,[%0],%1;\n"
                  "@!done bra AGAIN;\n}" ::"r"(barrier),
                  "r"(parity)
                  : "memory");
-#else
-    asm volatile("{\n.reg .pred done;\nAGAIN: mbarrier.test_wait.parity.shared::cta.b64 done,[%0],%1;\n"
-                 "@!done bra AGAIN;\n}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
-#endif
 }
 
 // Waits for all threads of `warps` warps, which take part in barrier NUMBER of the block.

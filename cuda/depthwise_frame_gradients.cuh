@@ -7,7 +7,7 @@
 
 constexpr int GRADIENT_FRAMES = 4; // of dx, that a thread makes at a time
 
-// C of them, loaded and stored at once.
+// C floats, loaded and stored at once.
 template <int C> struct alignas(4 * C) Floats {
     float values[C];
 };

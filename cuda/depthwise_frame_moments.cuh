@@ -9,7 +9,7 @@
 // A block takes 16 neighbouring channels, and 1024 frames of x and those of dy that they meet at a time, an item. Its loading
 // warps turn them to rows (depthwise_loading_warps.cuh), of which each of the other warps takes those of a channel.
 // Bound by the L2, which is asked for each frame by itself, 32 bytes, and is busy for 80 % of the time, and by the tensor
-// cores.
+// cores, for which multiplying warps wait most often.
 #pragma once
 
 #include "depthwise_loading_warps.cuh"

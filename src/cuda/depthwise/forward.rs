@@ -5,13 +5,14 @@ use super::operand::{
     address, address_mut, is_aligned, line_starts, parameter, signal, Operand, TapOrder,
 };
 use super::recipe::{self, Card, ElementType, Launch, LOADED_FRAMES};
-use crate::cuda::device::{is_compiled, load_with_shared_memory, Limits};
+use crate::cuda::device::{load_with_shared_memory, Limits};
+use crate::cuda::ptx::PTX;
 use crate::depthwise::{Activation, Correlation};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaStorage, Result};
-use std::sync::{Mutex, PoisonError};
+use std::sync::LazyLock;
 
 /// Whether there is a kernel for a correlation of channels-last `x`, whose last dimension is contiguous, as it lies.
 pub(crate) fn has_kernel(c: &Correlation, x: Operand) -> Result<bool> {
@@ -96,17 +97,14 @@ pub(crate) fn correlate(
 
 /// What a recipe asks of a device.
 fn card(limits: &Limits) -> Card {
-    /// Devices that were asked for, by their compute capabilities, and whether they run those kernels.
-    static KNOWN: Mutex<Vec<(usize, bool)>> = Mutex::new(Vec::new());
-    let capability = limits.compute_capability;
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = known.iter().find(|(of, _)| *of == capability);
-    let passes_registers = found.map(|&(_, runs)| runs).unwrap_or_else(|| {
-        let (module, function) = LOADED_FRAMES;
-        let runs = is_compiled(limits, module, function);
-        known.push((capability, runs));
-        runs
+    /// The compute capability that this build has those kernels for, which run on no other one.
+    static PASSES_REGISTERS: LazyLock<Option<usize>> = LazyLock::new(|| {
+        let kernel = PTX
+            .iter()
+            .find(|entry| (entry.module, entry.function) == LOADED_FRAMES);
+        kernel.map(|entry| entry.architecture)
     });
+    let passes_registers = *PASSES_REGISTERS == Some(limits.compute_capability);
     Card::new(limits.shared_memory_bytes, passes_registers)
 }
 

@@ -186,19 +186,21 @@ mod tests {
         assert_eq!(launch(20, false, PASSING).shared_bytes as usize, bytes);
         assert_eq!(launch(100, true, PASSING), one_term);
 
+        let fits =
+            |launch: &Launch, card: Card| launch.shared_bytes as usize <= card.shared_memory_bytes;
         for (taps, same_type) in [(128, true), (128, false), (17, true), (33, false)] {
+            let large = launch(taps, same_type, LARGE);
+            assert!(fits(&large, LARGE));
+            assert!(fits(&launch(taps, same_type, PASSING), PASSING));
+            let (begin, end) = large.function.rsplit_once('_').unwrap();
             let fits_some = taps != 128 || !same_type;
             for (card, suffix) in [
-                (LARGE, ""),
-                (PASSING, ""),
-                (MEDIUM, if fits_some { "_fewer" } else { "_small" }),
-                (FEW, "_small"),
+                (FEW, "small"),
+                (MEDIUM, if fits_some { "fewer" } else { "small" }),
             ] {
                 let launch = launch(taps, same_type, card);
-                assert!(launch.shared_bytes as usize <= card.shared_memory_bytes);
-                let ends = |suffix: &str| launch.function.ends_with(&format!("{suffix}_bf16"));
-                assert!(ends(suffix), "{launch:?}");
-                assert_eq!(suffix.is_empty(), !ends("_fewer") && !ends("_small"));
+                assert_eq!(launch.function, format!("{begin}_{suffix}_{end}"));
+                assert!(fits(&launch, card));
             }
         }
         for card in [LARGE, PASSING] {
