@@ -21,3 +21,10 @@ DEVICE void load_words(Word (&w)[4], Word address)
 {
     asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(address) : "memory");
 }
+DEVICE void store_shared(Word address, Word w) { asm volatile("st.shared.u32 [%0],%1;" ::"r"(address), "r"(w) : "memory"); }
+DEVICE Word load_shared(Word address)
+{
+    Word w;
+    asm volatile("ld.shared.u32 %0,[%1];" : "=r"(w) : "r"(address) : "memory");
+    return w;
+}

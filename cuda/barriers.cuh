@@ -30,6 +30,11 @@ template <int NUMBER> DEVICE void barrier_of_warps(int warps)
 
 // Registers of each thread from here on, by all warps of four neighbouring ones: fewer first, for others that wait until there
 // are more. COUNT: a multiple of 8. PTX with the instruction runs on the one compute capability that it is made for. nvcc, which
-// compiles for later ones too, refuses it: build/ptx.rs takes the mark of a comment away.
+// compiles for later ones too, refuses it: build/ptx.rs takes the mark of a comment away. On others threads keep what they have.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
 template <int COUNT> DEVICE void fewer_registers() { asm volatile("//alone: setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 template <int COUNT> DEVICE void more_registers() { asm volatile("//alone: setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT)); }
+#else
+template <int COUNT> DEVICE void fewer_registers() {}
+template <int COUNT> DEVICE void more_registers() {}
+#endif

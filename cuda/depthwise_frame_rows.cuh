@@ -29,11 +29,6 @@ struct TwoPlaces {
     __device__ uint32_t second() const { return 4 * (opaque(both) >> 16); }
 };
 
-__device__ inline void store_shared(uint32_t address, uint32_t word)
-{
-    asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
-}
-
 // What a block of FRAME_WARPS warps has of CHANNELS channels of a tensor: UNITS units of 8 samples of each.
 template <int CHANNELS, int UNITS> struct FrameRows {
     static constexpr int FRAMES = 8 * UNITS, OCTETS = CHANNELS / 8;

@@ -6,10 +6,10 @@
 #pragma once
 
 #include "depthwise_frame_gradients.cuh"
-#include "depthwise_frame_moments.cuh"
 #include "depthwise_frames.cuh"
 #include "depthwise_loaded_frames.cuh"
 #include "depthwise_long.cuh"
+#include "depthwise_long_frame_gradients.cuh"
 #include "depthwise_row_gradients.cuh"
 #include "depthwise_toeplitz.cuh"
 #include "depthwise_toeplitz_frames.cuh"
@@ -261,17 +261,21 @@
     DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 64, _like_outputs, LikeOutputs)                   \
     DEPTHWISE_UNIT_MOMENTS_KERNEL(TYPE, NAME, 128, _like_outputs, LikeOutputs)
 
-#define DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, TAPS)                                        \
+#define DEPTHWISE_LONG_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT)                  \
     extern "C" __global__ void __launch_bounds__(32 * ROLES_WARPS, 1)                           \
-        depthwise_frame_moments_##TAPS##_##NAME(const __grid_constant__ Gradient g)             \
+        depthwise_long_frame_gradients_##TAPS##SUFFIX##_##NAME(const __grid_constant__ Gradient g) \
     {                                                                                           \
-        frame_moments<TYPE, pairs_of_taps(TAPS)>(g);                                            \
+        long_frame_gradients<TYPE, TAPS, SPLIT>(g);                                             \
     }
 
-#define DEPTHWISE_FRAME_MOMENTS(TYPE, NAME)                                                     \
-    DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 32)                                              \
-    DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 64)                                              \
-    DEPTHWISE_FRAME_MOMENTS_KERNEL(TYPE, NAME, 128)
+#define DEPTHWISE_LONG_FRAME_GRADIENTS_TAPS(TYPE, NAME, TAPS)                                   \
+    DEPTHWISE_LONG_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, , false)                            \
+    DEPTHWISE_LONG_FRAME_GRADIENTS_KERNEL(TYPE, NAME, TAPS, _split, true)
+
+#define DEPTHWISE_LONG_FRAME_GRADIENTS(TYPE, NAME)                                              \
+    DEPTHWISE_LONG_FRAME_GRADIENTS_TAPS(TYPE, NAME, 32)                                         \
+    DEPTHWISE_LONG_FRAME_GRADIENTS_TAPS(TYPE, NAME, 64)                                         \
+    DEPTHWISE_LONG_FRAME_GRADIENTS_TAPS(TYPE, NAME, 128)
 
 // The last arguments: channels of a block, rounds of 512 outputs of an item, buffers of rows.
 #define DEPTHWISE_TOEPLITZ_FRAMES_KERNEL(TYPE, NAME, TAPS, SUFFIX, SPLIT, ...)                  \

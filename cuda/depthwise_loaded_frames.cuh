@@ -13,11 +13,6 @@
 #include "depthwise_loading_warps.cuh"
 #include "depthwise_toeplitz_frames.cuh"
 
-// Registers of a thread of each role, of what all threads of a block begin with.
-constexpr int MULTIPLYING_REGISTERS = 104, LOADING_REGISTERS = 64, REGISTERS = (1 << 16) / (32 * ROLES_WARPS) / 8 * 8;
-static_assert(FRAME_WARPS * MULTIPLYING_REGISTERS + LOADING_WARPS * LOADING_REGISTERS <= ROLES_WARPS * REGISTERS);
-static_assert(FRAME_WARPS % 4 == 0 && LOADING_WARPS % 4 == 0); // they pass them on by four
-
 template <class T, int TAPS> struct LoadedFrames {
     typedef Toeplitz<T, TAPS, true, 0> Taps;
     static constexpr int CHANNELS = FRAME_WARPS, ROUNDS = 2; // of a block; of 512 outputs of each, of an item
@@ -29,32 +24,6 @@ template <class T, int TAPS> struct LoadedFrames {
     static constexpr int ROWS_AT = AHEAD * Samples::FRAMES_BYTES, BARRIERS_AT = ROWS_AT + 2 * Rows::ROWS_BYTES;
     static constexpr int REMEMBERED_AT = BARRIERS_AT + RowBuffers::BYTES;
     static constexpr int BYTES = REMEMBERED_AT + static_cast<int>(sizeof(Remembered));
-
-    // Writes the outputs of an item of a warp's frames. Matrix i has channels 2 i and 2 i + 1 of each octet, so that lane t of
-    // four has 8 channels of frame g.
-    static __device__ void store(const Correlation &c, uint32_t rows, int warp, Item item, int first_channel)
-    {
-        constexpr int OCTETS = Rows::OCTETS, STEP = Rows::STEP, STEP_UNITS = STEP * LOADING_WARPS;
-        constexpr int COUNT = OUTPUTS / 8 / STEP_UNITS, AT_ONCE = 4;
-        static_assert(COUNT % AT_ONCE == 0);
-        const int lane = threadIdx.x, g = lane / 4, t = lane % 4, pair = lane % 8 / 2, matrix = lane / 8, octet = t % OCTETS;
-        const uint32_t from = rows + 16 * (Rows::row(8 * (pair % OCTETS) + 2 * matrix + lane % 2) + pair / OCTETS + place_of_unit(STEP * warp));
-        const int at = item.first + 8 * (STEP * warp + t / OCTETS) + g;
-        const int length = 8 * octet < c.channels - first_channel ? c.output_length : 0;
-        T *y = static_cast<T *>(c.y) + (static_cast<long long>(item.batch) * c.output_length + at) * c.channels +
-               (first_channel + 8 * octet);
-#pragma unroll
-        for (int first = 0; first < COUNT; first += AT_ONCE) {
-            uint32_t words[AT_ONCE][4];
-#pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) load_matrices<true>(words[i], from + 16 * place_of_unit((first + i) * STEP_UNITS));
-#pragma unroll
-            for (int i = 0; i < AT_ONCE; i++, y += 8ll * STEP_UNITS * c.channels) {
-                if (at + 8 * (first + i) * STEP_UNITS >= length) continue;
-                __stcs(reinterpret_cast<uint4 *>(y), make_uint4(words[i][0], words[i][1], words[i][2], words[i][3]));
-            }
-        }
-    }
 };
 
 // Threads: x over the lanes, y over ROLES_WARPS. Blocks: see Turns. Frames begin at multiples of 16 bytes.
@@ -64,7 +33,7 @@ template <class T, int TAPS> __device__ void correlate_loaded_frames(const Corre
     typedef typename Shared::Taps Taps;
     typedef typename Shared::Samples Samples;
     typedef typename Shared::Rows Rows;
-    enum { TAPS_READ = 1, OUTPUTS_WRITTEN }; // barriers of the block
+    enum { TAPS_READ = 1 }; // a barrier of the block
     constexpr int CHANNELS = Shared::CHANNELS;
     extern __shared__ __align__(16) unsigned char memory[];
     const int warp = threadIdx.y;
@@ -82,15 +51,17 @@ template <class T, int TAPS> __device__ void correlate_loaded_frames(const Corre
         fewer_registers<LOADING_REGISTERS>();
         const int own = warp - FRAME_WARPS;
         constexpr int CHUNKS = Samples::OWN_CHUNKS; // each a group of copies
-        const auto frames_at = [&](unsigned item) { return base + item % Shared::AHEAD * Samples::FRAMES_BYTES; };
+        const auto chunk_at = [&](unsigned item, int i) {
+            return base + item % Shared::AHEAD * Samples::FRAMES_BYTES + Samples::CHUNK_BYTES * (LOADING_WARPS * i + own);
+        };
 #pragma unroll 1
         for (Turn turn = turns.begin(); turn.count > 0; turn = turns.next()) {
             const unsigned begin = item, end = begin + turn.count;
             const int first_channel = CHANNELS * turn.group, channels = min(CHANNELS, c.channels - first_channel);
             Item next = turn.first;
-            typename Samples::template Copy<T> samples;
+            FrameStream<T> samples;
             const auto begin_load = [&](unsigned item) {
-                samples = {own, c.x, next.batch, next.first - c.left, c.input_length, first_channel, channels};
+                samples.template begin<Samples>(own, c.x, next.batch, next.first - c.left, c.input_length, first_channel, channels);
                 if (own == 0 && threadIdx.x == 0) remembered.items[item % Remembered::ITEMS] = next;
                 next = next.next(Shared::OUTPUTS, c.output_length);
             };
@@ -99,7 +70,7 @@ template <class T, int TAPS> __device__ void correlate_loaded_frames(const Corre
                 if (ahead < end) begin_load(ahead);
 #pragma unroll
                 for (int i = 0; i < CHUNKS; i++) {
-                    if (ahead < end) samples.start(frames_at(ahead), own, i);
+                    if (ahead < end) samples.template start<Samples>(chunk_at(ahead, i), own, i);
                     end_group_of_copies();
                 }
             }
@@ -112,8 +83,8 @@ template <class T, int TAPS> __device__ void correlate_loaded_frames(const Corre
 #pragma unroll
                     for (int i = 0; i < CHUNKS; i++) {
                         wait_for_copies<Shared::AHEAD * CHUNKS - 1>();
-                        Samples::turn(frames_at(item), base + rows_at(item), own, i);
-                        if (more) samples.start(frames_at(item), own, i);
+                        Samples::turn(chunk_at(item, i), base + rows_at(item), own, i);
+                        if (more) samples.template start<Samples>(chunk_at(item, i), own, i);
                         end_group_of_copies();
                     }
                     buffers.filled(item);
@@ -122,8 +93,8 @@ template <class T, int TAPS> __device__ void correlate_loaded_frames(const Corre
                     barrier_of_warps<TAPS_READ>(ROLES_WARPS); // they were in the rows of the next item
                 } else {
                     buffers.wait_until_taken(item - 1);
-                    Shared::store(c, base + rows_at(item - 1), own, remembered_item(item - 1), first_channel);
-                    barrier_of_warps<OUTPUTS_WRITTEN>(LOADING_WARPS); // their rows may be written to
+                    Samples::template store<Shared::OUTPUTS>(static_cast<T *>(c.y), c.output_length, c.channels, base + rows_at(item - 1),
+                                                             own, remembered_item(item - 1), first_channel);
                 }
                 if (item == end) break;
             }

@@ -21,7 +21,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn runs_on(&self, compute_capability: usize) -> bool {
+    pub fn runs_on(&self, compute_capability: usize) -> bool {
         match self.alone {
             true => self.architecture == compute_capability,
             false => self.architecture <= compute_capability,

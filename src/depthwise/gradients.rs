@@ -75,7 +75,7 @@ fn is_transposed(
     x: &Tensor,
     dy: &Tensor,
 ) -> Result<bool> {
-    use crate::cuda::depthwise::{sums_frames, EXACT_TAPS, SHORT_TAPS};
+    use crate::cuda::depthwise::{takes_long_frames, EXACT_TAPS, SHORT_TAPS};
     if !dy.device().is_cuda() || forward.layout == Conv1dLayout::Bhl || forward.taps <= EXACT_TAPS {
         return Ok(false);
     }
@@ -85,7 +85,7 @@ fn is_transposed(
     }
     // Up to so many taps one pass over channels-first tensors makes all gradients.
     if forward.taps <= SHORT_TAPS {
-        return Ok(!sums_frames(forward, x, dy)?);
+        return Ok(!takes_long_frames(forward, x, dy)?);
     }
     Ok(!super::is_taken_as_it_lies(&forward.transposed(), dy)?)
 }
@@ -156,16 +156,16 @@ fn linear(
     }
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        use crate::cuda::depthwise::{parameter_gradients, sums_frames};
-        // Most kernels of these sums are for channels-first tensors.
+        use crate::cuda::depthwise::parameter_gradients;
+        // The kernels of these sums are for channels-first tensors.
         let parameters = match forward.layout {
-            Conv1dLayout::Blh if !sums_frames(forward, x, dz)? => {
+            Conv1dLayout::Blh => {
                 let (x, dz) = (transposed(x)?, transposed(dz)?);
                 let layout = Conv1dLayout::Bhl;
                 let rows = Correlation { layout, ..*forward };
                 parameter_gradients(&rows, &x, weight, bias, &dz, wanted)?
             }
-            _ => parameter_gradients(forward, x, weight, bias, dz, wanted)?,
+            Conv1dLayout::Bhl => parameter_gradients(forward, x, weight, bias, dz, wanted)?,
         };
         return Ok(Gradients {
             x: dx,

@@ -1,9 +1,10 @@
 //! Launches of the gradients: all of them in one pass, or those of taps and bias.
 
 use super::arguments::{GradientArguments, Parameter, Signal};
+use super::card::card;
 use super::operand::{address, address_mut, is_aligned, line_starts, parameter, signal, TapOrder};
 use super::recipe::{self, ElementType, Launch};
-use crate::cuda::device::{load, load_with_shared_memory, Limits};
+use crate::cuda::device::{load, load_with_shared_memory};
 use crate::depthwise::{Activation, Correlation, Gradients, Wanted};
 use crate::Error;
 use candle_core::backend::BackendStorage;
@@ -56,11 +57,21 @@ pub(crate) fn gradients(
     let dy_signal = signal("dy", dy_base, element, dy_layout)?;
     let starts = line_starts(&x_signal, element, c).and(line_starts(&dy_signal, element, c));
     let same_type = weight.dtype() == x.dtype();
-    let Some(launch) = recipe::gradients(c, activation, element, starts, same_type)? else {
-        return Ok(None);
+    let (launch, order) = match recipe::gradients(c, activation, element, starts, same_type)? {
+        Some(launch) => (launch, TapOrder::AsGiven),
+        // By itself the gradient of the input has a kernel of its own.
+        None if activation == Activation::None && (wanted.weight || wanted.bias) => {
+            let split = wanted.x && !same_type;
+            let card = card(device)?;
+            match recipe::long_frame_gradients(c, element, starts.aligned, split, card)? {
+                Some(launch) => (launch, TapOrder::Reversed),
+                None => return Ok(None),
+            }
+        }
+        None => return Ok(None),
     };
     let weight_layout = (weight_storage, weight_layout);
-    let weight_given = parameter("weight", weight_base, weight_layout, TapOrder::AsGiven)?;
+    let weight_given = parameter("weight", weight_base, weight_layout, order)?;
     let (bias_given, _bias) = match &bias_storage {
         // Read only to make the sums again, which the slope of SiLU needs.
         Some((storage, layout)) if activation == Activation::Silu => match &**storage {
@@ -97,8 +108,8 @@ pub(crate) fn gradients(
     }))
 }
 
-/// Whether there is a kernel of the gradients of taps and bias for consecutive channels-last tensors as they lie.
-pub(crate) fn sums_frames(c: &Correlation, x: &Tensor, dy: &Tensor) -> Result<bool> {
+/// Whether there is a kernel of all gradients in one pass for consecutive channels-last tensors with many taps as they lie.
+pub(crate) fn takes_long_frames(c: &Correlation, x: &Tensor, dy: &Tensor) -> Result<bool> {
     let (x_storage, x_layout) = x.storage_and_layout();
     let (dy_storage, dy_layout) = dy.storage_and_layout();
     let (Storage::Cuda(x_storage), Storage::Cuda(dy_storage)) = (&*x_storage, &*dy_storage) else {
@@ -107,12 +118,13 @@ pub(crate) fn sums_frames(c: &Correlation, x: &Tensor, dy: &Tensor) -> Result<bo
     let element = ElementType::of("x", x.dtype())?;
     let aligned =
         is_aligned("x", (x_storage, x_layout))? && is_aligned("dy", (dy_storage, dy_layout))?;
-    let memory = Limits::of(x_storage.device())?.shared_memory_bytes;
-    Ok(recipe::sums_frames(c, element, aligned, memory))
+    // The larger one of both, where the weight has another dtype.
+    let card = card(x_storage.device())?;
+    Ok(recipe::long_frame_gradients(c, element, aligned, true, card)?.is_some())
 }
 
-/// The gradients of taps and bias that are wanted, with any number of taps and any padding, of tensors whose last dimension
-/// is contiguous: channels-first ones, or channels-last ones where [`sums_frames`] says so.
+/// The gradients of taps and bias that are wanted, with any number of taps and any padding, of channels-first tensors whose
+/// last dimension is contiguous.
 pub(crate) fn parameter_gradients(
     c: &Correlation,
     x: &Tensor,
@@ -142,8 +154,7 @@ pub(crate) fn parameter_gradients(
     let x_signal = signal("x", x_base, element, x_layout)?;
     let dy_signal = signal("dy", dy_base, element, dy_layout)?;
     let starts = line_starts(&x_signal, element, c).and(line_starts(&dy_signal, element, c));
-    let memory = Limits::of(device)?.shared_memory_bytes;
-    let launch = recipe::long_gradients(c, element, starts, memory)?;
+    let launch = recipe::long_gradients(c, element, starts)?;
     let [mut weight_gradient, mut bias_gradient] = parameter_outputs(weight, bias, wanted, device)?;
     let (weight_sums, _weight_sums) = sums_of_output(weight_gradient.as_mut(), c.taps, &stream)?;
     let (bias_sums, _bias_sums) = sums_of_output(bias_gradient.as_mut(), 1, &stream)?;

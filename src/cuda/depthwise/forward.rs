@@ -1,18 +1,17 @@
 //! Launches of the correlations: the forward pass, and the gradient of the input by itself.
 
 use super::arguments::{CorrelationArguments, Parameter};
+use super::card::card;
 use super::operand::{
     address, address_mut, is_aligned, line_starts, parameter, signal, Operand, TapOrder,
 };
-use super::recipe::{self, Card, ElementType, Launch, LOADED_FRAMES};
-use crate::cuda::device::{load_with_shared_memory, Limits};
-use crate::cuda::ptx::PTX;
+use super::recipe::{self, ElementType, Launch};
+use crate::cuda::device::load_with_shared_memory;
 use crate::depthwise::{Activation, Correlation};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CudaStorage, Result};
-use std::sync::LazyLock;
 
 /// Whether there is a kernel for a correlation of channels-last `x`, whose last dimension is contiguous, as it lies.
 pub(crate) fn has_kernel(c: &Correlation, x: Operand) -> Result<bool> {
@@ -58,8 +57,7 @@ pub(crate) fn correlate(
         None => (Parameter::NONE, None),
     };
     let starts = line_starts(&x_signal, element, c);
-    let card = card(&Limits::of(device)?);
-    let launch = recipe::correlation(c, element, starts, same_type, card)?;
+    let launch = recipe::correlation(c, element, starts, same_type, card(device)?)?;
     let kernel = load_with_shared_memory(
         device,
         recipe::module(launch.family, element),
@@ -93,19 +91,6 @@ pub(crate) fn correlate(
     }
     drop((_x, _weight, _y, _bias));
     Ok(y)
-}
-
-/// What a recipe asks of a device.
-fn card(limits: &Limits) -> Card {
-    /// The compute capability that this build has those kernels for, which run on no other one.
-    static PASSES_REGISTERS: LazyLock<Option<usize>> = LazyLock::new(|| {
-        let kernel = PTX
-            .iter()
-            .find(|entry| (entry.module, entry.function) == LOADED_FRAMES);
-        kernel.map(|entry| entry.architecture)
-    });
-    let passes_registers = *PASSES_REGISTERS == Some(limits.compute_capability);
-    Card::new(limits.shared_memory_bytes, passes_registers)
 }
 
 /// The grid of a launch, whose third dimension is the batch where the recipe says so.

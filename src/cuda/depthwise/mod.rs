@@ -12,6 +12,8 @@ mod arguments;
 #[cfg(feature = "cuda")]
 mod backward;
 #[cfg(feature = "cuda")]
+mod card;
+#[cfg(feature = "cuda")]
 mod forward;
 #[cfg(feature = "cuda")]
 mod front;
@@ -20,7 +22,7 @@ mod operand;
 mod recipe;
 
 #[cfg(feature = "cuda")]
-pub(crate) use backward::{gradients, parameter_gradients, sums_frames};
+pub(crate) use backward::{gradients, parameter_gradients, takes_long_frames};
 #[cfg(feature = "cuda")]
 pub(crate) use forward::{correlate, has_kernel};
 #[cfg(feature = "cuda")]

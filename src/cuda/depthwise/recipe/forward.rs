@@ -161,7 +161,7 @@ fn rows(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{geometry, ALIGNED, ANY, CARD, STARTS_LIKE_OUTPUTS};
+    use super::super::tests::{geometry, ALIGNED, ANY, CARD, PASSING, STARTS_LIKE_OUTPUTS};
     use super::*;
     use Conv1dLayout::Bhl;
     use ElementType::{Bf16, F16, F32};
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(launch.function, "depthwise_rows_7_centred_f32");
         let frames = |taps, length| {
             let c = geometry(Conv1dLayout::Blh, (16, 768, length), taps);
-            correlation(&c, Bf16, ALIGNED, true, Card::new(227 << 10, true))
+            correlation(&c, Bf16, ALIGNED, true, PASSING)
                 .unwrap()
                 .function
         };

@@ -14,7 +14,7 @@ pub(super) const REMEMBERED_BYTES: usize = 8 * 8 + 32;
 pub(super) const ROLES_BYTES: usize = REMEMBERED_BYTES + 32;
 
 /// Copies of a warp that loads have so many bytes together.
-const CHUNK_BYTES: usize = 2048;
+pub(super) const CHUNK_BYTES: usize = 2048;
 
 /// As `FrameRows` and `LoadedRows`: bytes of so many units of 8 samples of each channel.
 pub(super) struct FrameRows {

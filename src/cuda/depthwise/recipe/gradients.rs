@@ -2,8 +2,8 @@
 
 use super::rows::{cut_rows, known_padding, vectors_a_row, GRADIENT_PADDINGS, SILU_PADDINGS};
 use super::{
-    check_gradients, frame_moments, frames, kernel_taps, units, word, ElementType, Family, Launch,
-    LineStarts, EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, MULTIPROCESSORS, SHORT_TAPS,
+    check_gradients, frames, kernel_taps, units, word, ElementType, Family, Launch, LineStarts,
+    EXACT_TAPS, LONG_OUTPUTS, LONG_THREADS, MOST_BLOCKS, MULTIPROCESSORS, SHORT_TAPS,
 };
 use crate::depthwise::{Activation, Conv1dLayout, Correlation};
 use crate::Error;
@@ -112,34 +112,13 @@ pub(super) fn suffix(activation: Activation) -> &'static str {
     }
 }
 
-/// Whether there is a kernel of the gradients of taps and bias alone of channels-last tensors. `aligned`,
-/// `shared_memory_bytes`: as of [`long_gradients`].
-pub(in super::super) fn sums_frames(
-    c: &Correlation,
-    element: ElementType,
-    aligned: bool,
-    shared_memory_bytes: usize,
-) -> bool {
-    frame_moments::sums(c, element, aligned, shared_memory_bytes).is_some()
-}
-
-/// The kernel of the gradients of taps and bias alone, of channels-last tensors where [`sums_frames`] says so. `starts`: as
-/// of [`gradients`]; `shared_memory_bytes`: what the device's blocks can have.
+/// The kernel of the gradients of taps and bias alone, of channels-first tensors. `starts`: as of [`gradients`].
 pub(in super::super) fn long_gradients(
     c: &Correlation,
     element: ElementType,
     starts: LineStarts,
-    shared_memory_bytes: usize,
 ) -> Result<Launch, Error> {
     check_gradients(c)?;
-    if c.layout == Conv1dLayout::Blh {
-        let launch = frame_moments::sums(c, element, starts.aligned, shared_memory_bytes);
-        return launch.ok_or_else(|| Error::OutOfRange {
-            quantity: "channels-last tensors",
-            expected: "those that `sums_frames` has a kernel for".into(),
-            got: format!("{c:?}"),
-        });
-    }
     if c.taps > MOST_BLOCKS * TAP_BLOCK {
         return Err(Error::OutOfRange {
             quantity: "taps",
@@ -266,9 +245,8 @@ mod tests {
 
     #[test]
     fn of_many_taps_by_dtype() {
-        const MEMORY: usize = 227 << 10;
         let c = geometry(Bhl, (16, 768, 8192), 130);
-        let aligned = long_gradients(&c, F16, ALIGNED, MEMORY).unwrap();
+        let aligned = long_gradients(&c, F16, ALIGNED).unwrap();
         assert_eq!(aligned.function, "depthwise_unit_moments_128_f16");
         assert_eq!((aligned.grid, aligned.vectors_a_row), ((768, 1, 2), 1024));
         let like_outputs = Correlation {
@@ -276,24 +254,17 @@ mod tests {
             output_length: 8191,
             ..c
         };
-        let launch = long_gradients(&like_outputs, F16, STARTS_LIKE_OUTPUTS, MEMORY).unwrap();
+        let launch = long_gradients(&like_outputs, F16, STARTS_LIKE_OUTPUTS).unwrap();
         assert_eq!(
             launch.function,
             "depthwise_unit_moments_128_like_outputs_f16"
         );
-        let half = long_gradients(&c, F16, ANY, MEMORY).unwrap();
+        let half = long_gradients(&c, F16, ANY).unwrap();
         assert_eq!(half.function, "depthwise_toeplitz_row_gradients_f16");
         // 8192 samples and 112 behind them are five tiles.
         assert_eq!((half.grid, half.pieces), ((768, 10, 2), 10));
-        let single = long_gradients(&c, F32, ALIGNED, MEMORY).unwrap();
+        let single = long_gradients(&c, F32, ALIGNED).unwrap();
         assert_eq!(single.function, "depthwise_long_row_gradients_f32");
         assert_eq!(single.grid, (768, 32, 2));
-
-        let frames = geometry(Blh, (16, 768, 8192), 128);
-        assert!(sums_frames(&frames, F16, true, MEMORY));
-        let launch = long_gradients(&frames, F16, ALIGNED, MEMORY).unwrap();
-        assert_eq!(launch.function, "depthwise_frame_moments_128_f16");
-        assert!(!sums_frames(&frames, F32, true, MEMORY));
-        assert!(long_gradients(&frames, F32, ALIGNED, MEMORY).is_err());
     }
 }

@@ -1,11 +1,11 @@
 //! Which kernel computes a short convolution, on which grid: plain numbers, chosen by pure functions.
 
 mod forward;
-mod frame_moments;
 mod frame_rows;
 mod frames;
 mod front;
 mod gradients;
+mod long_frames;
 mod rows;
 mod sharing;
 mod toeplitz_frames;
@@ -14,7 +14,8 @@ mod units;
 pub(super) use forward::{correlation, takes_frames};
 pub(crate) use front::takes_front;
 pub(super) use front::{launch as front, FRONT_PARAMETERS};
-pub(super) use gradients::{gradients, long_gradients, sum_block, sums_frames};
+pub(super) use gradients::{gradients, long_gradients, sum_block};
+pub(super) use long_frames::gradients as long_frame_gradients;
 pub(super) use sharing::Sharing;
 
 use crate::depthwise::Correlation;
@@ -105,42 +106,39 @@ pub(super) enum Family {
     UnitGradients,
     UnitMoments,
     FrameGradients,
-    FrameMoments,
+    LongFrameGradients,
     Long,
     LongFrames,
     LoadedFrames,
     Front,
 }
 
-/// What a device's blocks can have.
+/// What a device's blocks can have, and which kernels of this build it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Card {
     pub shared_memory_bytes: usize,
-    /// Whether it runs [`LOADED_FRAMES`], whose warps pass registers on to others.
+    /// Whether it runs those like [`LOADED_FRAMES`], which pass registers on to other warps.
     pub passes_registers: bool,
+    /// Whether it runs those like [`LONG_FRAME_GRADIENTS`], which do so on some devices.
+    pub has_long_frame_gradients: bool,
 }
 
-impl Card {
-    pub const fn new(shared_memory_bytes: usize, passes_registers: bool) -> Self {
-        Self {
-            shared_memory_bytes,
-            passes_registers,
-        }
-    }
-}
-
-/// One of the kernels of [`Family::LoadedFrames`]: a device runs all of them or none.
+/// A module and one of its kernels: a device runs all of their families or none.
 pub(super) const LOADED_FRAMES: (&str, &str) = (
     "depthwise_loaded_frames_bf16",
     "depthwise_loaded_frames_128_bf16",
+);
+pub(super) const LONG_FRAME_GRADIENTS: (&str, &str) = (
+    "depthwise_long_frame_gradients_bf16",
+    "depthwise_long_frame_gradients_128_bf16",
 );
 
 /// The name of the `.cu` file with the kernels of a family for one element type.
 pub(super) fn module(family: Family, element: ElementType) -> &'static str {
     use ElementType::{Bf16, F16, F32};
     use Family::{
-        FrameGradients, FrameMoments, Frames, Front, LoadedFrames, Long, LongFrames, RowGradients,
-        Rows, UnitGradients, UnitMoments, Units,
+        FrameGradients, Frames, Front, LoadedFrames, Long, LongFrameGradients, LongFrames,
+        RowGradients, Rows, UnitGradients, UnitMoments, Units,
     };
     match (family, element) {
         // No recipe of units is of f32.
@@ -163,14 +161,14 @@ pub(super) fn module(family: Family, element: ElementType) -> &'static str {
         (FrameGradients, F32) => "depthwise_frame_gradients_f32",
         (FrameGradients, F16) => "depthwise_frame_gradients_f16",
         (FrameGradients, Bf16) => "depthwise_frame_gradients_bf16",
-        (FrameMoments, F16) => "depthwise_frame_moments_f16",
-        (FrameMoments, Bf16) => "depthwise_frame_moments_bf16",
+        (LongFrameGradients, F16) => "depthwise_long_frame_gradients_f16",
+        (LongFrameGradients, Bf16) => "depthwise_long_frame_gradients_bf16",
         (LongFrames, F16) => "depthwise_long_frames_f16",
         (LongFrames, Bf16) => "depthwise_long_frames_bf16",
         (LoadedFrames, F16) => "depthwise_loaded_frames_f16",
         (LoadedFrames, Bf16) => "depthwise_loaded_frames_bf16",
         // No recipe of those families is of f32.
-        (Long | LongFrames | LoadedFrames | FrameMoments, F32) => "depthwise_long_f32",
+        (Long | LongFrames | LoadedFrames | LongFrameGradients, F32) => "depthwise_long_f32",
         (Long, F16) => "depthwise_long_f16",
         (Long, Bf16) => "depthwise_long_bf16",
         (Front, _) => "depthwise_front",
@@ -315,8 +313,22 @@ mod tests {
     use crate::depthwise::{Activation, Conv1dLayout};
     use ElementType::Bf16;
 
-    /// A small one.
-    pub(super) const CARD: Card = Card::new(99 << 10, false);
+    /// With so much shared memory for a block.
+    pub(super) const fn card(kib: usize) -> Card {
+        Card {
+            shared_memory_bytes: kib << 10,
+            passes_registers: false,
+            has_long_frame_gradients: true,
+        }
+    }
+
+    /// A small one, large ones, and large ones that pass registers on.
+    pub(super) const CARD: Card = card(99);
+    pub(super) const LARGE: Card = card(227);
+    pub(super) const PASSING: Card = Card {
+        passes_registers: true,
+        ..LARGE
+    };
 
     pub(super) const ALIGNED: LineStarts = LineStarts {
         aligned: true,
@@ -373,14 +385,15 @@ mod tests {
             let few_taps = Correlation { taps: 3, ..c };
             let error = gradients(&few_taps, Activation::None, Bf16, ALIGNED, true).unwrap_err();
             assert!(error.to_string().contains("batch size"));
-            assert!(long_gradients(&c, Bf16, ALIGNED, 227 << 10).is_err());
+            assert!(long_gradients(&c, Bf16, ALIGNED).is_err());
+            assert!(long_frame_gradients(&c, Bf16, true, false, CARD).is_err());
         }
     }
 
     #[test]
     fn sums_that_a_launch_cannot_count() {
         let c = geometry(Conv1dLayout::Bhl, (1, 1 << 20, 8), 1 << 12);
-        let error = long_gradients(&c, Bf16, ALIGNED, 227 << 10).unwrap_err();
+        let error = long_gradients(&c, Bf16, ALIGNED).unwrap_err();
         assert!(error.to_string().contains("taps and biases"));
     }
 }

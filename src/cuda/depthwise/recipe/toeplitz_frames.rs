@@ -128,17 +128,15 @@ impl Tiles {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{geometry, ALIGNED, ANY};
+    use super::super::tests::{card, geometry, ALIGNED, ANY, CARD, LARGE, PASSING};
     use super::super::{correlation, takes_frames};
     use super::*;
     use Conv1dLayout::Blh;
     use ElementType::{Bf16, F32};
 
-    /// Small, medium and large cards, and large ones that pass registers on.
-    const FEW: Card = Card::new(99 << 10, false);
-    const MEDIUM: Card = Card::new(163 << 10, false);
-    const LARGE: Card = Card::new(227 << 10, false);
-    const PASSING: Card = Card::new(227 << 10, true);
+    /// Small and medium ones.
+    const FEW: Card = CARD;
+    const MEDIUM: Card = card(163);
 
     #[test]
     fn channels_by_taps_and_card() {
