@@ -53,6 +53,7 @@ template <class T, int TAPS, bool SPLIT> __device__ void long_frame_gradients(co
     Remembered &remembered = *reinterpret_cast<Remembered *>(memory + Shared::REMEMBERED_AT);
     const int groups = (g.channels + CHANNELS - 1) / CHANNELS;
     const Turns turns{remembered.turn, g.sharing, groups, g.batch, length, Shared::FRAMES};
+    const Turn first_turn = turns.begin();
     if (warp == 0) buffers.create();
     __syncthreads();
     unsigned item = 0;
@@ -68,7 +69,7 @@ template <class T, int TAPS, bool SPLIT> __device__ void long_frame_gradients(co
             slot = slot == first_slot + (SLOTS - 1) * X::CHUNK_BYTES ? first_slot : slot + X::CHUNK_BYTES;
         };
 #pragma unroll 1
-        for (Turn turn = turns.begin(); turn.count > 0; turn = turns.next()) {
+        for (Turn turn = first_turn; turn.count > 0; turn = turns.next()) {
             const unsigned begin = item, end = item + turn.count;
             const int first_channel = CHANNELS * turn.group, channels = min(CHANNELS, g.channels - first_channel);
             Item next = turn.first;
@@ -127,7 +128,7 @@ template <class T, int TAPS, bool SPLIT> __device__ void long_frame_gradients(co
         // Those behind the last channel are its taps, and zeros, for nobody.
         const auto own_channel = [&](int group) { return min(CHANNELS * group + warp, g.channels - 1); };
 #pragma unroll 1
-        for (Turn turn = turns.begin(); turn.count > 0; turn = turns.next()) {
+        for (Turn turn = first_turn; turn.count > 0; turn = turns.next()) {
             const unsigned end = item + turn.count;
             typename Shared::Moments sums;
             float scale = 1.0f;

@@ -67,7 +67,7 @@ pub(crate) struct Wanted {
 }
 
 /// Whether a GPU computes all gradients as those of channels-first tensors: where it has no kernel that makes the
-/// gradient of a channels-last input from `dy` as it lies or, of few taps, none of the sums for taps and bias.
+/// gradient of a channels-last input from `dy` as it lies or, of few taps, none that makes all of them.
 #[cfg(feature = "cuda")]
 fn is_transposed(
     forward: &Correlation,

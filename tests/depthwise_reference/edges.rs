@@ -122,26 +122,33 @@ twin!(
 
 /// The same of the gradient of x, where a sample of that of y is not finite, and of the other channels' taps.
 fn gradients_of_what_is_not_finite_stay_in_their_row(device: &Device) -> Result<()> {
-    for (channels, taps, length, sample) in [
-        (3, 7, 1024, 20),
-        (4, 3, 60, 20),
-        (3, 7, 611, 0), // beside the neighbouring rows, which begin anywhere
-        (3, 7, 611, 610),
-        (3, 21, 611, 0),
-        (3, 21, 611, 610),
+    for (layout, channels, taps, length, sample) in [
+        (Bhl, 3, 7, 1024, 20),
+        (Bhl, 4, 3, 60, 20),
+        (Bhl, 3, 7, 611, 0), // beside the neighbouring rows, which begin anywhere
+        (Bhl, 3, 7, 611, 610),
+        (Bhl, 3, 21, 611, 0),
+        (Bhl, 3, 21, 611, 610),
+        (Blh, 8, 21, 611, 0),
+        (Blh, 24, 127, 1100, 1030), // in the second tile
     ] {
         let left = taps / 2;
         let case = Case::new([2, channels, length], taps, Symmetric(left));
         let weight = random_tensor(1, &[channels, taps], DType::F32, device)?;
         let weight = Var::from_tensor(&weight)?;
-        let convolution = case.convolution(&weight, None, Bhl);
+        let convolution = case.convolution(&weight, None, layout);
         for dtype in dtypes(device) {
-            let x = Var::from_tensor(&random_tensor(2, &[2, channels, length], dtype, device)?)?;
+            let x = Var::from_tensor(&random_tensor(2, &case.input_shape(layout), dtype, device)?)?;
             let y = convolution.forward(&x)?;
             let gradients = |dy: &[f64]| -> Result<[Vec<f64>; 2]> {
-                let dy = Tensor::from_slice(dy, y.dims(), device)?.to_dtype(dtype)?;
+                let dy = Tensor::from_slice(dy, (2, channels, length), device)?.to_dtype(dtype)?;
+                let dy = match layout {
+                    Bhl => dy,
+                    Blh => dy.transpose(1, 2)?.contiguous()?,
+                };
                 let gradients = (&y * dy)?.backward()?;
-                Ok([&x, &weight].map(|var| to_f64(gradients.get(var).unwrap())))
+                let of = |var: &Var| gradients.get(var).unwrap();
+                Ok([rows(of(&x), layout), to_f64(of(&weight))])
             };
             let clean = random(3, 2 * channels * length);
             let row = (channels + 1) * length;
@@ -215,6 +222,43 @@ fn one_gradient_alone(device: &Device) -> Result<()> {
     Ok(())
 }
 twin!(one_gradient_alone, super::one_gradient_alone);
+
+/// The same of channels-last tensors with many taps, where all together have a kernel of their own, which rounds otherwise.
+fn one_gradient_of_many_taps_of_frames_alone(device: &Device) -> Result<()> {
+    for (taps, length, parameters) in [(12, 520, DType::BF16), (100, 1030, DType::F32)] {
+        let case = Case::new([2, 24, length], taps, Symmetric(taps / 2));
+        let arguments = [
+            random_tensor(1, &case.input_shape(Blh), DType::BF16, device)?,
+            random_tensor(2, &[case.channels, taps], parameters, device)?,
+            random_tensor(3, &[case.channels], parameters, device)?,
+        ];
+        let gradients = |tracked: &[usize]| -> Result<Vec<Vec<f64>>> {
+            let mut tensors = arguments.clone();
+            for &i in tracked {
+                tensors[i] = Var::from_tensor(&arguments[i])?.as_tensor().clone();
+            }
+            let [x, weight, bias] = &tensors;
+            let y = case.convolution(weight, Some(bias), Blh).forward(x)?;
+            let dy = random_tensor(4, y.dims(), DType::BF16, device)?;
+            let gradients = (y * dy)?.backward()?;
+            let of = |&i: &usize| to_f64(gradients.get(&tensors[i]).unwrap());
+            Ok(tracked.iter().map(of).collect())
+        };
+        let all = gradients(&[0, 1, 2])?;
+        for tracked in [&[0][..], &[1], &[2], &[0, 1], &[1, 2]] {
+            for (got, &of) in gradients(tracked)?.iter().zip(tracked) {
+                let dtype = arguments[of].dtype();
+                let what = format!("{taps} taps, argument {of} of {tracked:?}");
+                assert_close_slices(got, &all[of], tolerance(dtype), &what);
+            }
+        }
+    }
+    Ok(())
+}
+twin!(
+    one_gradient_of_many_taps_of_frames_alone,
+    super::one_gradient_of_many_taps_of_frames_alone
+);
 
 fn empty_tensors_give_empty_tensors(device: &Device) -> Result<()> {
     let empty = |dims: [usize; 3], channels: usize, taps, padding, layout| {
