@@ -68,7 +68,8 @@ fn shared_bytes(taps: usize, split: bool) -> usize {
     let rows =
         [units, units + units_met(taps)].map(|units| FrameRows::new(CHANNELS, units).rows_bytes);
     // As `SegmentTaps`: tiles of 8 taps and a margin, each twice, so that even and odd ones are in different banks.
-    let tiles = (taps - 1 + 7 + 7) / 8 + 1;
+    let last = taps - 1 + 7 + 7; // with the largest shift, for the last of 8 outputs
+    let tiles = last / 8 + 1;
     let places = 8 * tiles + 16 + if tiles % 8 == 6 { 16 } else { 0 };
     let terms = if split { 2 } else { 1 };
     CHUNKS * CHUNK_BYTES + 2 * (rows[0] + rows[1]) + ROLES_BYTES + CHANNELS * terms * 2 * 2 * places
