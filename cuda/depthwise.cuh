@@ -39,7 +39,7 @@ struct Correlation {
     Sharing sharing;
 };
 
-// The gradients of a correlation of the same names. Kernels that make that of x as well: for 0 <= left < taps.
+// The gradients of a correlation of the same names. Kernels of few taps: for 0 <= left < taps.
 struct Gradient {
     Signal x, dy;
     void *dx;       // contiguous; null: not wanted

@@ -6,8 +6,8 @@
 // samples' place, and those of the item before back to frames, so that neighbouring lanes write what the block has of a frame.
 // The warps that multiply would lack registers if all had as many.
 //
-// Not profiled. The L2 is asked for each frame by itself, 32 bytes, as by depthwise_frame_moments.cuh, and the tensor cores have
-// twice the products of taps of one term.
+// Not profiled. Frames come by 32 bytes, which bounds depthwise_long_frame_gradients.cuh, and the tensor cores have twice the
+// products of taps of one term.
 #pragma once
 
 #include "depthwise_loading_warps.cuh"

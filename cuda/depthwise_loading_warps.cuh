@@ -1,5 +1,5 @@
 // Blocks in which some warps load what the others multiply: frames of channels-last tensors of 16-bit elements, which they
-// copy to shared memory, one or two items ahead, and turn to rows in one of two buffers. The other warps wait for rows, never
+// copy to shared memory, up to two items ahead, and turn to rows in one of two buffers. The other warps wait for rows, never
 // for device memory, and no warp waits for all: 16 of them multiply while the rows of the next item are written.
 #pragma once
 

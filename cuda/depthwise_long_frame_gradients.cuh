@@ -74,10 +74,10 @@ template <class T, int TAPS, bool SPLIT> __device__ void long_frame_gradients(co
             const int first_channel = CHANNELS * turn.group, channels = min(CHANNELS, g.channels - first_channel);
             Item next = turn.first;
             FrameStream<T> frames;
-            const auto start_chunk = [&](unsigned item, int i) {
+            const auto start_chunk = [&](unsigned loaded, int i) {
                 if (i == 0) {
                     frames.template begin<X>(own, g.x, next.batch, next.first, g.input_length, first_channel, channels);
-                    if (own == 0 && threadIdx.x == 0) remembered.items[item % Remembered::ITEMS] = next;
+                    if (own == 0 && threadIdx.x == 0) remembered.items[loaded % Remembered::ITEMS] = next;
                 }
                 if (i == X::OWN_CHUNKS) {
                     frames.template begin<Dy>(own, g.dy, next.batch, next.first + start - shift, g.output_length, first_channel, channels);
@@ -165,7 +165,7 @@ template <class T, int TAPS, bool SPLIT> __device__ void long_frame_gradients(co
                 }
                 buffers.taken(item);
             }
-            barrier_of_warps<ROWS_READ>(ROLES_WARPS); // outputs too, and nothing is loaded before the next turn
+            barrier_of_warps<ROWS_READ>(ROLES_WARPS); // outputs are stored, and nothing is loaded before the next turn
             auto &own = reinterpret_cast<typename Shared::Moments::Sums *>(memory)[warp];
             sums.put(own);
             __syncwarp();

@@ -3,9 +3,10 @@
 //
 //     z[64 r + 8 j + n] = sum over d and k of s[64 r + 8 (j + d) + k] * weight[8 d + k - n - shift].
 //
-// Operand A is 16 samples of each segment, which `ldmatrix` reads once for all outputs of the segments that they reach; B is
-// two tiles of 8 samples by 8 outputs of the Toeplitz matrix, a register each: tile d is the same for all j. Those that 16
-// samples meet are read from shared memory as they are needed, a word of each lane, and dropped 64 samples later.
+// Operand A is 16 samples of each segment, which `ldmatrix` reads once, for each term of the taps, for all outputs of the
+// segments that they reach; B is two tiles of 8 samples by 8 outputs of the Toeplitz matrix, a register each: tile d is the same
+// for all j. Those that 16 samples meet are read from shared memory as they are needed, a word of each lane, and dropped 64
+// samples later.
 #pragma once
 
 #include "depthwise_toeplitz.cuh"
@@ -110,7 +111,7 @@ template <class T, int TAPS, bool SPLIT> struct SegmentTaps {
         };
 #pragma unroll 1
         for (int term = 0; term < TERMS; term++, weights += TERM_BYTES) {
-            uint32_t operands[STEPS + 1][4], tiles[2 * STEPS + 2];
+            uint32_t operands[STEPS][4], tiles[2 * STEPS];
             const auto load = [&](int step) {
                 load_matrices<false>(operands[step], samples + 16 * place_of_unit(2 * step));
 #pragma unroll
