@@ -168,7 +168,7 @@ fn section_links_have_sections() {
     };
     let sections: Vec<String> = README
         .lines()
-        .filter_map(|line| line.strip_prefix("## "))
+        .filter_map(|line| line.strip_prefix("## ").or(line.strip_prefix("### ")))
         .map(slug)
         .collect();
     for link in README
