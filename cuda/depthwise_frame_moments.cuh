@@ -6,7 +6,6 @@
 // of the taps, 4 to 5 times, and once more for the bias, where those kernels read it with each of its 8 neighbours.
 #pragma once
 
-#include "depthwise_segments.cuh"
 #include "depthwise_unit_moments.cuh"
 
 template <class T, int PAIRS> struct FrameMoments {

@@ -12,6 +12,7 @@
 
 #include "depthwise_frame_moments.cuh"
 #include "depthwise_loading_warps.cuh"
+#include "depthwise_segments.cuh"
 
 template <class T, int TAPS, bool SPLIT> struct LongFrameGradients {
     typedef FrameMoments<T, pairs_of_taps(TAPS)> Products;
